@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every exception that iovisor-ovn raises on purpose.
+
+::
+
+    IovisorOvnError
+    ├── ConfigError             an option, an environment variable or a database setting is unusable
+    ├── LanguageError           a match or an action list is not OVN's language (has a column)
+    ├── OvsdbError              a database cannot be used
+    │   ├── OvsdbConnectionError    it cannot be reached
+    │   └── OvsdbTransactionError   it refused a change
+    └── DataplaneError          the kernel side cannot be used
+        ├── KernelSupportError      a kernel feature or a privilege is missing
+        ├── ProgramLoadError        the verifier refused a program (carries the log's end)
+        ├── MapFullError            a BPF map has no room left
+        ├── AttachError             a program could not be attached to a device
+        └── DeviceError             a network device could not be made or changed
+
+Bad input (a logical flow that does not parse) is collected as a value by its reader; an
+exception here means that the current unit of work cannot be finished.
+"""
+
+__all__ = [
+    "AttachError",
+    "ConfigError",
+    "DataplaneError",
+    "DeviceError",
+    "IovisorOvnError",
+    "KernelSupportError",
+    "LanguageError",
+    "MapFullError",
+    "OvsdbConnectionError",
+    "OvsdbError",
+    "OvsdbTransactionError",
+    "ProgramLoadError",
+]
+
+
+class IovisorOvnError(Exception):
+    """Root of the tree: catch this at the edge of the process, nowhere else."""
+
+
+class ConfigError(IovisorOvnError):
+    """A setting cannot be used; the text names the setting and the value."""
+
+
+class LanguageError(IovisorOvnError):
+    """A text is not a match or an action list.
+
+    ``column`` counts characters from 0 in ``source``, the whole text that was read.
+    """
+
+    def __init__(self, message: str, column: int, source: str) -> None:
+        """Keep the parts; the text shown is ``column N: message``."""
+        super().__init__(f"column {column}: {message}")
+        self.message = message
+        self.column = column
+        self.source = source
+
+
+class OvsdbError(IovisorOvnError):
+    """A database cannot be used."""
+
+
+class OvsdbConnectionError(OvsdbError):
+    """A database server cannot be reached or does not speak the protocol."""
+
+
+class OvsdbTransactionError(OvsdbError):
+    """A database server refused a transaction; the text carries its reason."""
+
+
+class DataplaneError(IovisorOvnError):
+    """The kernel side cannot be used."""
+
+
+class KernelSupportError(DataplaneError):
+    """The kernel lacks a feature, or the process a privilege, that the data plane needs."""
+
+
+class ProgramLoadError(DataplaneError):
+    """The verifier refused a program.
+
+    ``program`` is its name, ``log`` the end of the verifier's log.
+    """
+
+    def __init__(self, program: str, log: str) -> None:
+        """Keep the parts; the text shown holds both."""
+        super().__init__(f"program {program} was refused by the verifier:\n{log}")
+        self.program = program
+        self.log = log
+
+
+class MapFullError(DataplaneError):
+    """A BPF map has no room left; ``map_name`` and ``capacity`` (entries) say which."""
+
+    def __init__(self, map_name: str, capacity: int) -> None:
+        """Keep the parts; the text shown holds both."""
+        super().__init__(f"map {map_name} is full ({capacity} entries)")
+        self.map_name = map_name
+        self.capacity = capacity
+
+
+class AttachError(DataplaneError):
+    """A program could not be attached to a network device."""
+
+
+class DeviceError(DataplaneError):
+    """A network device could not be made, changed or read."""
