@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Written by tools/gen_abi.py from src/iovisor_ovn/abi: edit those. */
+/* clang-format off */
+#pragma once
+
+#include <linux/types.h>
+
+#define ABI_VERSION 1
+#define EVENT_DATA_SIZE 9216
+
+enum limit {
+	MAX_WORDS = 64,
+	MAX_SHAPE_WORDS = 39,
+	MAX_SLOT_GUARDS = 3,
+	MAX_SLOT_DIMS = 4,
+	MAX_STAGES = 128,
+	MAX_WORK_DEPTH = 32,
+	MAX_GENERATED = 8,
+	MAX_GENERATED_BYTES = 2048,
+	MAX_STEPS = 4096,
+	MAX_STACK = 16,
+	MAX_SET_PRODUCT = 65536,
+};
+
+enum word {
+	W_INPORT = 0,
+	W_OUTPORT = 1,
+	W_FLAGS = 2,
+	W_REG0 = 3,
+	W_REG1 = 4,
+	W_REG2 = 5,
+	W_REG3 = 6,
+	W_REG4 = 7,
+	W_REG5 = 8,
+	W_REG6 = 9,
+	W_REG7 = 10,
+	W_REG8 = 11,
+	W_REG9 = 12,
+	W_CT_STATE = 13,
+	W_CT_MARK = 14,
+	W_CT_LABEL0 = 15,
+	W_CT_LABEL1 = 16,
+	W_CT_LABEL2 = 17,
+	W_CT_LABEL3 = 18,
+	W_PKT_MARK = 19,
+	W_CT_ZONE = 20,
+	W_DNAT_ZONE = 21,
+	W_SNAT_ZONE = 22,
+	W_DATAPATH = 23,
+	W_ETH_HI = 24,
+	W_ETH_DST_LO = 25,
+	W_ETH_SRC_LO = 26,
+	W_ETH_TYPE_TCI = 27,
+	W_IP_META = 28,
+	W_IP4_SRC = 29,
+	W_IP4_DST = 30,
+	W_IP6_SRC0 = 31,
+	W_IP6_SRC1 = 32,
+	W_IP6_SRC2 = 33,
+	W_IP6_SRC3 = 34,
+	W_IP6_DST0 = 35,
+	W_IP6_DST1 = 36,
+	W_IP6_DST2 = 37,
+	W_IP6_DST3 = 38,
+	W_IP6_LABEL = 39,
+	W_L4 = 40,
+	W_TCP_FLAGS = 41,
+	W_ARP_OP = 42,
+	W_ARP_SPA = 43,
+	W_ARP_TPA = 44,
+	W_ARP_HI = 45,
+	W_ARP_SHA_LO = 46,
+	W_ARP_THA_LO = 47,
+	W_ND_TARGET0 = 48,
+	W_ND_TARGET1 = 49,
+	W_ND_TARGET2 = 50,
+	W_ND_TARGET3 = 51,
+	W_ND_HI = 52,
+	W_ND_SLL_LO = 53,
+	W_ND_TLL_LO = 54,
+	W_CLASS = 55,
+	W_ICMP_MTU = 56,
+};
+
+enum temp {
+	T_PORT = 64,
+	T_IP0 = 65,
+	T_IP1 = 66,
+	T_IP2 = 67,
+	T_IP3 = 68,
+	T_MAC_HI = 69,
+	T_MAC_LO = 70,
+	T_RESULT = 71,
+	T_CT_MARK = 72,
+	T_CT_MARK_MASK = 73,
+	T_CT_LABEL0 = 74,
+	T_CT_LABEL1 = 75,
+	T_CT_LABEL2 = 76,
+	T_CT_LABEL3 = 77,
+	T_CT_LABEL_MASK0 = 78,
+	T_CT_LABEL_MASK1 = 79,
+	T_CT_LABEL_MASK2 = 80,
+	T_CT_LABEL_MASK3 = 81,
+	T_SCRATCH0 = 84,
+	T_SCRATCH7 = 91,
+};
+
+enum packet_class {
+	CLASS_IP4 = 1,
+	CLASS_IP6 = 2,
+	CLASS_ARP = 4,
+	CLASS_RARP = 8,
+	CLASS_TCP = 16,
+	CLASS_UDP = 32,
+	CLASS_SCTP = 64,
+	CLASS_ICMP4 = 128,
+	CLASS_ICMP6 = 256,
+};
+
+enum op {
+	OP_END = 0,
+	OP_LOAD = 1,
+	OP_MOVE = 2,
+	OP_NEXT = 3,
+	OP_CALL = 4,
+	OP_FORK = 5,
+	OP_OUTPUT = 6,
+	OP_DELIVER = 7,
+	OP_DEC_TTL = 8,
+	OP_PUSH = 9,
+	OP_POP = 10,
+	OP_UNSUPPORTED = 11,
+	OP_GENERATE = 12,
+	OP_CHECK_LARGER = 13,
+	OP_CT_NEXT = 14,
+	OP_CT_COMMIT = 15,
+	OP_CT_CLEAR = 16,
+	OP_CT_NAT = 17,
+	OP_NEIGH_GET = 18,
+	OP_NEIGH_PUT = 19,
+	OP_NEIGH_LOOKUP = 20,
+	OP_FDB_GET = 21,
+	OP_FDB_PUT = 22,
+	OP_FDB_LOOKUP = 23,
+	OP_GEN_ARP = 32,
+	OP_GEN_ND_NS = 33,
+	OP_GEN_ND_NA = 34,
+	OP_GEN_ND_NA_ROUTER = 35,
+	OP_GEN_ICMP4 = 36,
+	OP_GEN_ICMP4_ERROR = 37,
+	OP_GEN_ICMP6 = 38,
+	OP_GEN_ICMP6_ERROR = 39,
+	OP_GEN_TCP_RESET = 40,
+	OP_GEN_SCTP_ABORT = 41,
+	OP_GEN_REJECT = 42,
+};
+
+enum program {
+	PROGRAM_DROP = 0,
+	PROGRAM_NEXT = 1,
+	PROGRAM_FIRST = 16,
+};
+
+enum ct_flag {
+	CT_WRITE_MARK = 1,
+	CT_WRITE_LABEL = 2,
+};
+
+enum guard_kind {
+	GUARD_EQUAL = 0,
+	GUARD_NOT_EQUAL = 1,
+	GUARD_IN_SET = 2,
+	GUARD_NOT_IN_SET = 3,
+	GUARD_NOT_ALL_EQUAL = 4,
+};
+
+enum space {
+	SPACE_IP4 = 0,
+	SPACE_IP6 = 1,
+	SPACE_ETH = 2,
+	SPACE_OTHER = 3,
+};
+
+enum port_kind {
+	PORT_NONE = 0,
+	PORT_VIF = 1,
+	PORT_PATCH = 2,
+	PORT_MULTICAST = 3,
+	PORT_REMOTE = 4,
+	PORT_NESTED = 5,
+};
+
+enum port_flag {
+	PORT_F_PEER = 1,
+	PORT_F_LOCALPORT = 2,
+};
+
+enum dp_flag {
+	DP_F_ROUTER = 1,
+};
+
+enum event_kind {
+	EVENT_NEIGHBOUR = 1,
+	EVENT_FDB = 2,
+	EVENT_HOLD = 3,
+};
+
+enum drop {
+	DROP_NONE = 0,
+	DROP_POLICY = 1,
+	DROP_NO_FLOW = 2,
+	DROP_NO_DATAPATH = 3,
+	DROP_UNKNOWN_PORT = 4,
+	DROP_LOOPBACK = 5,
+	DROP_TTL = 6,
+	DROP_UNSUPPORTED = 7,
+	DROP_STEP_LIMIT = 8,
+	DROP_PROGRAM_LIMIT = 9,
+	DROP_WORK_FULL = 10,
+	DROP_GENERATED_FULL = 11,
+	DROP_NESTED_RUN = 12,
+	DROP_PARSE = 13,
+	DROP_REWRITE = 14,
+	DROP_REDIRECT = 15,
+	DROP_NO_PORT = 16,
+	DROP_REMOTE = 17,
+	DROP_GENERATE = 18,
+	DROP_CT_FULL = 19,
+	DROP_FRAGMENT = 20,
+	DROP_SET_LIMIT = 21,
+	DROP_STACK = 22,
+	DROP_NO_DEVICE = 23,
+	DROP_NO_STATE = 24,
+	DROP_LOCALPORT = 25,
+	DROP_BAD_PROGRAM = 26,
+	DROP_COUNT = 27,
+};
+
+/* One instruction of an action program. */
+struct insn {
+	__u8 op; /* enum op */
+	__u8 a; /* operand */
+	__u8 b; /* operand */
+	__u8 c; /* operand */
+	__u32 x; /* operand */
+	__u32 y; /* operand */
+};
+_Static_assert(sizeof(struct insn) == 12, "insn");
+
+/* A test that a slot makes before its lookup. */
+struct guard {
+	__u8 kind; /* enum guard_kind */
+	__u8 word; /* packet word, or dimension for sets */
+	__u16 n; /* guards in a NOT_ALL_EQUAL group, this one included */
+	__u32 mask; /* bits of the word that count */
+	__u32 value; /* what they are compared with, or a set id */
+};
+_Static_assert(sizeof(struct guard) == 12, "guard");
+
+/* One tuple of a stage: which entries it holds and when to look at them. */
+struct slot {
+	__u32 uid; /* first word of its entries' keys */
+	__u32 program; /* without shape: the only entry's program */
+	__u32 class_mask; /* class bits that count */
+	__u32 class_value; /* and what they must be */
+	__u16 max_priority; /* highest priority among its entries */
+	__u16 shape; /* index of its shape; 0 = one entry, guards tell all */
+	__u8 n_guards; /* guards in guards[] */
+	__u8 n_more; /* guards in the guard map from more on */
+	__u8 n_dims; /* set ids behind the masked words of the key */
+	__u8 pad;
+	__u8 dims[4]; /* their dimensions */
+	__u32 more; /* first further guard */
+	__u8 guard_kind[4]; /* kinds of the guards that the slot itself holds */
+	__u8 guard_word[4]; /* their words or dimensions */
+	__u32 guard_mask[3]; /* their masks */
+	__u32 guard_value[3]; /* their values */
+};
+_Static_assert(sizeof(struct slot) == 64, "slot");
+
+/* The masked words of a tuple: many slots share one shape. */
+struct shape {
+	__u8 n_words; /* length of words and masks */
+	__u8 key_class; /* which entry map: 0, 1, 2, 3 for keys of 4, 8, 16, 40 words */
+	__u8 pad[2];
+	__u8 words[40]; /* indexes of the words */
+	__u32 masks[40]; /* and the bits of each that count */
+};
+_Static_assert(sizeof(struct shape) == 204, "shape");
+
+/* What a lookup finds. */
+struct entry {
+	__u32 program; /* enum program or index of the first instruction */
+	__u32 priority; /* of the logical flow */
+};
+_Static_assert(sizeof(struct entry) == 8, "entry");
+
+/* A datapath with a local port. */
+struct dp {
+	__u32 bank; /* 0 or 1: which half of its stages is in force */
+	__u32 key; /* tunnel key */
+	__u32 flags; /* enum dp_flag */
+	__u32 dnat_zone; /* conntrack zone, routers */
+	__u32 snat_zone; /* conntrack zone, routers */
+	__u32 pad;
+	__u64 work[4]; /* per bank: stages that hold more than `1 -> next` */
+};
+_Static_assert(sizeof(struct dp) == 56, "dp");
+
+/* Key of the port map. */
+struct port_key {
+	__u32 dp; /* datapath index */
+	__u32 port; /* tunnel key of the port or multicast group */
+};
+_Static_assert(sizeof(struct port_key) == 8, "port_key");
+
+/* Where a logical port or multicast group leads to here. */
+struct port {
+	__u8 kind; /* enum port_kind */
+	__u8 pad;
+	__u16 flags; /* enum port_flag */
+	__u32 ifindex; /* VIF, NESTED: device */
+	__u32 zone; /* conntrack zone */
+	__u32 peer_dp; /* PATCH: datapath index of the peer */
+	__u32 peer_port; /* PATCH: key of the peer port */
+	__u32 list; /* MULTICAST: index into the list map */
+	__u32 groups; /* index into the list map: ids of its port groups */
+	__u32 tag; /* NESTED: VLAN id */
+};
+_Static_assert(sizeof(struct port) == 32, "port");
+
+/* What a hooked device stands for; key: ifindex and VLAN id of a nested port or 0. */
+struct device {
+	__u32 dp; /* datapath index */
+	__u32 port; /* logical port key */
+	__u32 zone; /* conntrack zone of the port */
+	__u32 flags; /* enum port_flag */
+};
+_Static_assert(sizeof(struct device) == 16, "device");
+
+/* Key of the device map. */
+struct device_key {
+	__u32 ifindex; /* device */
+	__u32 tag; /* VLAN id of a nested port, else 0 */
+};
+_Static_assert(sizeof(struct device_key) == 8, "device_key");
+
+/* A dimension: which bits of a packet sets are looked up by. */
+struct dim {
+	__u8 n_words; /* words of the value; 0 = not in use */
+	__u8 space; /* enum space */
+	__u8 cached; /* only actions on words 24 and up can change it */
+	__u8 prefixes; /* the space has members in the prefix map */
+	__u8 word[4]; /* packet words, most significant first */
+	__u8 shift[4]; /* each is shifted right */
+	__u32 mask[4]; /* and masked */
+};
+_Static_assert(sizeof(struct dim) == 28, "dim");
+
+/* A value of a space; unused leading words are 0. */
+struct member_key {
+	__u32 space; /* enum space */
+	__u32 value[4]; /* most significant first, host order */
+};
+_Static_assert(sizeof(struct member_key) == 20, "member_key");
+
+/* Key of the prefix map (LPM): all behind the length in network byte order. */
+struct prefix_key {
+	__u32 prefixlen; /* 32 for the space and the significant bits of value */
+	__u32 space; /* enum space */
+	__u32 value[4]; /* most significant first, left aligned */
+};
+_Static_assert(sizeof(struct prefix_key) == 24, "prefix_key");
+
+/* A neighbour as one router port sees it. */
+struct neigh_key {
+	__u32 dp; /* datapath index */
+	__u32 port; /* logical port key */
+	__u32 ip[4]; /* IPv4 in ip[3], host order */
+};
+_Static_assert(sizeof(struct neigh_key) == 24, "neigh_key");
+
+/* Its MAC address. */
+struct neigh {
+	__u32 mac_hi; /* bits 47-32 */
+	__u32 mac_lo; /* bits 31-0 */
+	__u64 used_ns; /* monotonic time of the last use */
+};
+_Static_assert(sizeof(struct neigh) == 16, "neigh");
+
+/* A MAC address on a switch. */
+struct fdb_key {
+	__u32 dp; /* datapath index */
+	__u32 mac_hi; /* bits 47-32 */
+	__u32 mac_lo; /* bits 31-0 */
+};
+_Static_assert(sizeof(struct fdb_key) == 12, "fdb_key");
+
+/* The port that it was learned on. */
+struct fdb {
+	__u32 port; /* logical port key */
+	__u32 pad;
+	__u64 used_ns; /* monotonic time of the last use */
+};
+_Static_assert(sizeof(struct fdb) == 16, "fdb");
+
+/* Record of the ring buffer; len bytes of packet follow a HOLD. */
+struct event {
+	__u32 kind; /* enum event_kind */
+	__u32 len; /* bytes of packet behind the words */
+	__u32 dp; /* datapath index */
+	__u32 port; /* logical port key */
+	__u32 ip[4]; /* NEIGHBOUR, HOLD: address, IPv4 in ip[3] */
+	__u32 mac_hi; /* NEIGHBOUR, FDB: bits 47-32 */
+	__u32 mac_lo; /* bits 31-0 */
+	__u32 gso_size; /* HOLD: segment size of a GSO packet or 0 */
+	__u32 pad;
+	__u32 words[64]; /* HOLD: state of the packet */
+};
+_Static_assert(sizeof(struct event) == 304, "event");
+
+/* A connection: the lesser endpoint (address, then port) comes first. */
+struct conn_key {
+	__u16 zone; /* conntrack zone */
+	__u8 proto; /* IP protocol */
+	__u8 family; /* 4 or 6 */
+	__u16 port[2]; /* ports; ICMP: echo identifier in both */
+	__u32 addr0[4]; /* address of the first endpoint, IPv4 in [3] */
+	__u32 addr1[4]; /* address of the second */
+};
+_Static_assert(sizeof(struct conn_key) == 40, "conn_key");
+
+/* State of a connection. */
+struct conn {
+	__u64 expires_ns; /* monotonic time at which it is gone */
+	__u32 mark; /* ct_mark */
+	__u32 label[4]; /* ct_label, most significant first */
+	__u8 flags; /* bit 0: opened by the second endpoint of the key */
+	__u8 state[2]; /* protocol state as seen from originator, responder */
+	__u8 wscale[2]; /* TCP window scale of each, plus flag 0x80 = seen */
+	__u8 pad[3];
+	__u32 seqlo[2]; /* TCP: lowest acceptable sequence number of each */
+	__u32 seqhi[2]; /* TCP: highest */
+	__u32 max_win[2]; /* TCP: largest window announced by each */
+	__u32 pad2;
+	__u64 packets[2]; /* per direction */
+};
+_Static_assert(sizeof(struct conn) == 80, "conn");
+
+/* A datagram in fragments. */
+struct frag_key {
+	__u32 zone; /* conntrack zone */
+	__u32 id; /* identification */
+	__u32 proto; /* IP protocol */
+	__u32 src[4]; /* IPv4 in [3] */
+	__u32 dst[4]; /* IPv4 in [3] */
+};
+_Static_assert(sizeof(struct frag_key) == 44, "frag_key");
+
+/* What its first fragment said. */
+struct frag {
+	__u32 l4; /* as Word.L4 */
+	__u32 tcp_flags; /* as Word.TCP_FLAGS */
+	__u64 expires_ns; /* monotonic time */
+};
+_Static_assert(sizeof(struct frag) == 16, "frag");

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Connection tracking: state of the packet's connection in a zone. */
+#pragma once
+
+struct __sk_buff;
+
+/* Look the packet up in the zone: sets the ct_state, ct_mark, ct_label words. */
+int ct_next(struct __sk_buff *skb, __u32 zone);
+
+/*
+ * Create or refresh the packet's connection in the zone; write the mark and
+ * label bits of Temp.CT_* that flags (enum ct_flag) select. The packet's own
+ * ct words stay as they are.
+ */
+int ct_commit(struct __sk_buff *skb, __u32 zone, __u32 flags);
+
+/* ct_commit_nat: commit a related packet; sets the ct words as ct_next does. */
+int ct_commit_nat(struct __sk_buff *skb, __u32 zone);

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Verbs that answer a packet with another: ICMP errors, resets, ARP, ND. */
+#pragma once
+
+struct __sk_buff;
+
+/*
+ * Queue an answer: keep the packet as rewritten so far (words and leading
+ * bytes) in generated[gen_tail] with the verb (OP_GEN_*) and the body's pc.
+ * For arp{} and nd_ns{} the packet itself goes to the agent, which holds it
+ * until the neighbour is known.
+ */
+int generate_queue(struct __sk_buff *skb, __u32 verb, __u32 pc);
+
+/*
+ * Turn the skb into the answer that generated[gen_head] asks for and set the
+ * words: pipeline state as it was queued, packet fields of the answer.
+ */
+int generate_run(struct __sk_buff *skb);

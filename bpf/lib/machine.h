@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * State of the packet that a CPU works on, shared by the machine and the
+ * IOModules. A tc program runs with bottom halves off, so one instance per CPU
+ * is enough; busy detects the exception (a test run that softirq interrupts).
+ *
+ * Functions that cross object files are global: the verifier checks each on
+ * its own. They take the skb only and find the state with machine(). They
+ * return 0 (or what they say) and a negative enum drop on failure.
+ */
+#pragma once
+
+#include "abi/generated.h"
+#include "lib/bpf.h"
+
+#define PARSE_BYTES 192 /* bytes of a packet that parse() reads at once */
+#define L4_BASE 256 /* where parse() puts an L4 header that lies farther */
+#define L4_BYTES 128
+
+enum run {
+	RUN_STAGE, /* look up m->stage */
+	RUN_CODE, /* execute from m->pc */
+	RUN_END, /* strand done: take the next from the work stack */
+};
+
+enum work_kind {
+	WORK_FORK, /* restore the words, execute from pc */
+	WORK_RETURN, /* keep the words, execute from pc */
+	WORK_MULTICAST, /* restore the words, output to member pos of list */
+};
+
+struct work {
+	__u32 kind; /* enum work_kind */
+	__u32 pc;
+	__u32 list;
+	__u32 pos;
+	__u32 w[MAX_WORDS];
+};
+
+/* A packet to build once all copies of the present one are out. */
+struct generated {
+	__u32 verb; /* OP_GEN_* */
+	__u32 pc; /* body */
+	__u32 len; /* bytes in data */
+	__u32 frame_len; /* bytes of the original packet */
+	__u32 w[MAX_WORDS];
+	__u8 data[MAX_GENERATED_BYTES]; /* original packet, as rewritten so far */
+};
+
+struct machine {
+	__u32 w[MAX_WORDS + MAX_TEMPS]; /* the packet as the pipeline sees it */
+	__u32 wire[MAX_WORDS]; /* words 24 and up as the skb holds them */
+	__u32 busy;
+	__u32 run; /* enum run */
+	__u32 stage;
+	__u32 pc;
+	__u32 depth; /* pending items in work[] */
+	__u32 gen_head; /* generated packets taken */
+	__u32 gen_tail; /* and queued */
+	__u32 in_ifindex;
+	__s32 verdict; /* of the tc program once all is done */
+	__u32 stack_depth;
+	__u32 steps; /* stages visited */
+	/* where parse() found things, in bytes from the Ethernet header */
+	__u32 l4; /* 0: no L4 header that could be read whole */
+	__u32 l4_len; /* TCP: header length with options; others: minimal */
+	__u32 nd_sll; /* address bytes of the option, or 0 */
+	__u32 nd_tll;
+	__u32 ip_end; /* end of the IP datagram */
+	__u32 pad;
+	__u64 dim_valid; /* dim_list[] entries that hold */
+	__u32 dim_list[MAX_DIMS]; /* set list of each dimension's value */
+	__u32 key[40]; /* key of the lookup under way */
+	__u32 stack[MAX_STACK * 4];
+	__u8 hdr[512]; /* header bytes: parse() input, scratch of generators */
+	struct work work[MAX_WORK_DEPTH];
+};
+
+struct machine_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct machine);
+};
+extern struct machine_map machines SEC(".maps");
+
+struct generated_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_GENERATED);
+	__type(key, __u32);
+	__type(value, struct generated);
+};
+extern struct generated_map generated SEC(".maps");
+
+/* Key: index of the datapath. Written by the agent. */
+struct dps_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct dp);
+};
+extern struct dps_map dps SEC(".maps");
+
+/*
+ * Lists of numbers (members of a multicast group, ids of sets): at an index
+ * stands the length, then the numbers. Index 0 is the empty list. Written by
+ * the agent; a list is never changed in place while in use.
+ */
+struct lists_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1 << 20);
+	__type(key, __u32);
+	__type(value, __u32);
+};
+extern struct lists_map lists SEC(".maps");
+
+/* Where logical ports and groups lead to. Written by the agent. */
+struct ports_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct port_key);
+	__type(value, struct port);
+};
+extern struct ports_map ports SEC(".maps");
+
+/* Records for the agent; when full, the event is lost and counted. */
+struct events_map {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+};
+extern struct events_map events SEC(".maps");
+
+/* Packets per enum drop. Read by the agent. */
+struct drops_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DROP_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+};
+extern struct drops_map drops SEC(".maps");
+
+static __always_inline struct machine *machine(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&machines, &zero);
+}
+
+static __always_inline void count_drop(__u32 reason)
+{
+	__u64 *count = bpf_map_lookup_elem(&drops, &reason);
+
+	if (count)
+		(*count)++;
+}
+
+/* Number at position i of a list (0 is the length), 0 behind the map's end. */
+static __always_inline __u32 list_at(__u32 list, __u32 i)
+{
+	__u32 index = list + i;
+	__u32 *value = bpf_map_lookup_elem(&lists, &index);
+
+	return value ? *value : 0;
+}
+
+/* Read the packet into words 24 and up, both w and wire. */
+int parse(struct __sk_buff *skb);
+
+/* Write words that differ from the wire into the packet, checksums included. */
+int deparse(struct __sk_buff *skb);

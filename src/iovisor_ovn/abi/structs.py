@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layouts of the values that C and Python exchange through BPF maps.
+
+Each :class:`Struct` lists members as ``(name, C type, count, comment)`` in memory order with
+explicit padding (names that start with ``pad``), so that the size is the sum of the members.
+"""
+
+import struct
+from dataclasses import dataclass, field
+
+from iovisor_ovn.abi.layout import Limit
+
+__all__ = ["STRUCTS", "Member", "Struct"]
+
+_CODES = {"__u8": "B", "__u16": "H", "__u32": "I", "__u64": "Q", "__s64": "q"}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member: ``count`` values of C type ``ctype`` (1 = a plain member)."""
+
+    name: str
+    ctype: str
+    count: int
+    comment: str
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return struct.calcsize(_CODES[self.ctype]) * self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Struct:
+    """A C struct without holes, in native byte order."""
+
+    name: str
+    comment: str
+    members: tuple[Member, ...]
+    _codec: struct.Struct = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Build the codec and refuse layouts that a C compiler would pad."""
+        offset = 0
+        for member in self.members:
+            width = struct.calcsize(_CODES[member.ctype])
+            if offset % width:
+                raise ValueError(f"{self.name}.{member.name} is not aligned")
+            offset += member.size
+        widest = max(struct.calcsize(_CODES[member.ctype]) for member in self.members)
+        if offset % widest:
+            raise ValueError(f"{self.name} needs padding at its end")
+        codes = "".join(f"{member.count}{_CODES[member.ctype]}" for member in self.members)
+        object.__setattr__(self, "_codec", struct.Struct("=" + codes))
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._codec.size
+
+    def offset_of(self, name: str) -> int:
+        """Byte offset of member ``name``."""
+        offset = 0
+        for member in self.members:
+            if member.name == name:
+                return offset
+            offset += member.size
+        raise KeyError(name)
+
+    def pack(self, **values: int | tuple[int, ...]) -> bytes:
+        """Bytes of the struct; members left out are 0, arrays may be given short."""
+        flat: list[int] = []
+        for member in self.members:
+            value = values.pop(member.name, 0)
+            if isinstance(value, tuple):
+                flat.extend(value)
+                flat.extend([0] * (member.count - len(value)))
+            else:
+                flat.append(value)
+                flat.extend([0] * (member.count - 1))
+        if values:
+            raise KeyError(f"{self.name} has no member {', '.join(values)}")
+        return self._codec.pack(*flat)
+
+    def unpack(self, data: bytes | memoryview) -> dict[str, int | tuple[int, ...]]:
+        """Members by name: an int each, arrays as tuples. Reads the first ``size`` bytes."""
+        flat = self._codec.unpack(bytes(data[: self.size]))
+        result: dict[str, int | tuple[int, ...]] = {}
+        position = 0
+        for member in self.members:
+            values = flat[position : position + member.count]
+            result[member.name] = values if member.count > 1 else values[0]
+            position += member.count
+        return result
+
+
+def _struct(name: str, comment: str, *members: tuple[str, str, int, str]) -> Struct:
+    return Struct(name, comment, tuple(Member(*member) for member in members))
+
+
+#: Every shared struct, in the order in which C must declare them.
+STRUCTS: dict[str, Struct] = {
+    item.name: item
+    for item in (
+        _struct(
+            "insn",
+            "One instruction of an action program.",
+            ("op", "__u8", 1, "enum op"),
+            ("a", "__u8", 1, "operand"),
+            ("b", "__u8", 1, "operand"),
+            ("c", "__u8", 1, "operand"),
+            ("x", "__u32", 1, "operand"),
+            ("y", "__u32", 1, "operand"),
+        ),
+        _struct(
+            "guard",
+            "A test that a slot makes before its lookup.",
+            ("kind", "__u8", 1, "enum guard_kind"),
+            ("word", "__u8", 1, "packet word, or dimension for sets"),
+            ("n", "__u16", 1, "guards in a NOT_ALL_EQUAL group, this one included"),
+            ("mask", "__u32", 1, "bits of the word that count"),
+            ("value", "__u32", 1, "what they are compared with, or a set id"),
+        ),
+        _struct(
+            "slot",
+            "One tuple of a stage: which entries it holds and when to look at them.",
+            ("uid", "__u32", 1, "first word of its entries' keys"),
+            ("program", "__u32", 1, "without shape: the only entry's program"),
+            ("class_mask", "__u32", 1, "class bits that count"),
+            ("class_value", "__u32", 1, "and what they must be"),
+            ("max_priority", "__u16", 1, "highest priority among its entries"),
+            ("shape", "__u16", 1, "index of its shape; 0 = one entry, guards tell all"),
+            ("n_guards", "__u8", 1, "guards in guards[]"),
+            ("n_more", "__u8", 1, "guards in the guard map from more on"),
+            ("n_dims", "__u8", 1, "set ids behind the masked words of the key"),
+            ("pad", "__u8", 1, ""),
+            ("dims", "__u8", Limit.SLOT_DIMS, "their dimensions"),
+            ("more", "__u32", 1, "first further guard"),
+            ("guard_kind", "__u8", 4, "kinds of the guards that the slot itself holds"),
+            ("guard_word", "__u8", 4, "their words or dimensions"),
+            ("guard_mask", "__u32", Limit.SLOT_GUARDS, "their masks"),
+            ("guard_value", "__u32", Limit.SLOT_GUARDS, "their values"),
+        ),
+        _struct(
+            "shape",
+            "The masked words of a tuple: many slots share one shape.",
+            ("n_words", "__u8", 1, "length of words and masks"),
+            ("key_class", "__u8", 1, "which entry map: 0, 1, 2, 3 for keys of 4, 8, 16, 40 words"),
+            ("pad", "__u8", 2, ""),
+            ("words", "__u8", 40, "indexes of the words"),
+            ("masks", "__u32", 40, "and the bits of each that count"),
+        ),
+        _struct(
+            "entry",
+            "What a lookup finds.",
+            ("program", "__u32", 1, "enum program or index of the first instruction"),
+            ("priority", "__u32", 1, "of the logical flow"),
+        ),
+        _struct(
+            "dp",
+            "A datapath with a local port.",
+            ("bank", "__u32", 1, "0 or 1: which half of its stages is in force"),
+            ("key", "__u32", 1, "tunnel key"),
+            ("flags", "__u32", 1, "enum dp_flag"),
+            ("dnat_zone", "__u32", 1, "conntrack zone, routers"),
+            ("snat_zone", "__u32", 1, "conntrack zone, routers"),
+            ("pad", "__u32", 1, ""),
+            ("work", "__u64", 4, "per bank: stages that hold more than `1 -> next`"),
+        ),
+        _struct(
+            "port_key",
+            "Key of the port map.",
+            ("dp", "__u32", 1, "datapath index"),
+            ("port", "__u32", 1, "tunnel key of the port or multicast group"),
+        ),
+        _struct(
+            "port",
+            "Where a logical port or multicast group leads to here.",
+            ("kind", "__u8", 1, "enum port_kind"),
+            ("pad", "__u8", 1, ""),
+            ("flags", "__u16", 1, "enum port_flag"),
+            ("ifindex", "__u32", 1, "VIF, NESTED: device"),
+            ("zone", "__u32", 1, "conntrack zone"),
+            ("peer_dp", "__u32", 1, "PATCH: datapath index of the peer"),
+            ("peer_port", "__u32", 1, "PATCH: key of the peer port"),
+            ("list", "__u32", 1, "MULTICAST: index into the list map"),
+            ("groups", "__u32", 1, "index into the list map: ids of its port groups"),
+            ("tag", "__u32", 1, "NESTED: VLAN id"),
+        ),
+        _struct(
+            "device",
+            "What a hooked device stands for; key: ifindex and VLAN id of a nested port or 0.",
+            ("dp", "__u32", 1, "datapath index"),
+            ("port", "__u32", 1, "logical port key"),
+            ("zone", "__u32", 1, "conntrack zone of the port"),
+            ("flags", "__u32", 1, "enum port_flag"),
+        ),
+        _struct(
+            "device_key",
+            "Key of the device map.",
+            ("ifindex", "__u32", 1, "device"),
+            ("tag", "__u32", 1, "VLAN id of a nested port, else 0"),
+        ),
+        _struct(
+            "dim",
+            "A dimension: which bits of a packet sets are looked up by.",
+            ("n_words", "__u8", 1, "words of the value; 0 = not in use"),
+            ("space", "__u8", 1, "enum space"),
+            ("cached", "__u8", 1, "only actions on words 24 and up can change it"),
+            ("prefixes", "__u8", 1, "the space has members in the prefix map"),
+            ("word", "__u8", 4, "packet words, most significant first"),
+            ("shift", "__u8", 4, "each is shifted right"),
+            ("mask", "__u32", 4, "and masked"),
+        ),
+        _struct(
+            "member_key",
+            "A value of a space; unused leading words are 0.",
+            ("space", "__u32", 1, "enum space"),
+            ("value", "__u32", 4, "most significant first, host order"),
+        ),
+        _struct(
+            "prefix_key",
+            "Key of the prefix map (LPM): all behind the length in network byte order.",
+            ("prefixlen", "__u32", 1, "32 for the space and the significant bits of value"),
+            ("space", "__u32", 1, "enum space"),
+            ("value", "__u32", 4, "most significant first, left aligned"),
+        ),
+        _struct(
+            "neigh_key",
+            "A neighbour as one router port sees it.",
+            ("dp", "__u32", 1, "datapath index"),
+            ("port", "__u32", 1, "logical port key"),
+            ("ip", "__u32", 4, "IPv4 in ip[3], host order"),
+        ),
+        _struct(
+            "neigh",
+            "Its MAC address.",
+            ("mac_hi", "__u32", 1, "bits 47-32"),
+            ("mac_lo", "__u32", 1, "bits 31-0"),
+            ("used_ns", "__u64", 1, "monotonic time of the last use"),
+        ),
+        _struct(
+            "fdb_key",
+            "A MAC address on a switch.",
+            ("dp", "__u32", 1, "datapath index"),
+            ("mac_hi", "__u32", 1, "bits 47-32"),
+            ("mac_lo", "__u32", 1, "bits 31-0"),
+        ),
+        _struct(
+            "fdb",
+            "The port that it was learned on.",
+            ("port", "__u32", 1, "logical port key"),
+            ("pad", "__u32", 1, ""),
+            ("used_ns", "__u64", 1, "monotonic time of the last use"),
+        ),
+        _struct(
+            "event",
+            "Record of the ring buffer; len bytes of packet follow a HOLD.",
+            ("kind", "__u32", 1, "enum event_kind"),
+            ("len", "__u32", 1, "bytes of packet behind the words"),
+            ("dp", "__u32", 1, "datapath index"),
+            ("port", "__u32", 1, "logical port key"),
+            ("ip", "__u32", 4, "NEIGHBOUR, HOLD: address, IPv4 in ip[3]"),
+            ("mac_hi", "__u32", 1, "NEIGHBOUR, FDB: bits 47-32"),
+            ("mac_lo", "__u32", 1, "bits 31-0"),
+            ("gso_size", "__u32", 1, "HOLD: segment size of a GSO packet or 0"),
+            ("pad", "__u32", 1, ""),
+            ("words", "__u32", Limit.WORDS, "HOLD: state of the packet"),
+        ),
+        _struct(
+            "conn_key",
+            "A connection: the lesser endpoint (address, then port) comes first.",
+            ("zone", "__u16", 1, "conntrack zone"),
+            ("proto", "__u8", 1, "IP protocol"),
+            ("family", "__u8", 1, "4 or 6"),
+            ("port", "__u16", 2, "ports; ICMP: echo identifier in both"),
+            ("addr0", "__u32", 4, "address of the first endpoint, IPv4 in [3]"),
+            ("addr1", "__u32", 4, "address of the second"),
+        ),
+        _struct(
+            "conn",
+            "State of a connection.",
+            ("expires_ns", "__u64", 1, "monotonic time at which it is gone"),
+            ("mark", "__u32", 1, "ct_mark"),
+            ("label", "__u32", 4, "ct_label, most significant first"),
+            ("flags", "__u8", 1, "bit 0: opened by the second endpoint of the key"),
+            ("state", "__u8", 2, "protocol state as seen from originator, responder"),
+            ("wscale", "__u8", 2, "TCP window scale of each, plus flag 0x80 = seen"),
+            ("pad", "__u8", 3, ""),
+            ("seqlo", "__u32", 2, "TCP: lowest acceptable sequence number of each"),
+            ("seqhi", "__u32", 2, "TCP: highest"),
+            ("max_win", "__u32", 2, "TCP: largest window announced by each"),
+            ("pad2", "__u32", 1, ""),
+            ("packets", "__u64", 2, "per direction"),
+        ),
+        _struct(
+            "frag_key",
+            "A datagram in fragments.",
+            ("zone", "__u32", 1, "conntrack zone"),
+            ("id", "__u32", 1, "identification"),
+            ("proto", "__u32", 1, "IP protocol"),
+            ("src", "__u32", 4, "IPv4 in [3]"),
+            ("dst", "__u32", 4, "IPv4 in [3]"),
+        ),
+        _struct(
+            "frag",
+            "What its first fragment said.",
+            ("l4", "__u32", 1, "as Word.L4"),
+            ("tcp_flags", "__u32", 1, "as Word.TCP_FLAGS"),
+            ("expires_ns", "__u64", 1, "monotonic time"),
+        ),
+    )
+}
