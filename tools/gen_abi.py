@@ -35,7 +35,7 @@ ENUMS: tuple[tuple[type[IntEnum], str, str], ...] = (
 
 def enum_text(members: type[IntEnum], name: str, prefix: str) -> str:
     """C text of one enum."""
-    lines = [f"\t{prefix}{member.name} = {int(member)}," for member in members]
+    lines = [f"\t{prefix}{key} = {int(value)}," for key, value in members.__members__.items()]
     if members is layout.Drop:
         lines.append(f"\t{prefix}COUNT = {len(members)},")
     return "\n".join([f"enum {name} {{", *lines, "};", ""])
