@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Put a tc program in front of everything that a device receives, and take it away again.
+
+Where the kernel has tcx (6.6), the attachment is a link pinned at ``<pin_dir>/links/<ifindex>``:
+it lives on when the agent dies, ends with the device, and its program is exchanged without a
+gap. Elsewhere a filter on the clsact qdisc does the same without a pin. Only devices of the
+caller's own network namespace can be reached::
+
+    attach_ingress(machine.programs["vif"], ifindex, bpffs.path)
+    for attachment in attached(bpffs.path):
+        ...
+    detach(ifindex, bpffs.path)
+"""
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+from iovisor_ovn.dataplane import libbpf
+from iovisor_ovn.dataplane.program import Program
+from iovisor_ovn.errors import AttachError, DeviceError
+
+__all__ = ["Attachment", "Hook", "attach_ingress", "attached", "detach", "has_tcx"]
+
+_BPF_PROG_QUERY = 16
+_TCX_INGRESS = 46
+_LOOPBACK_IFINDEX = 1
+# Members of union bpf_attr's "query": target, type, flags, attach flags, ids, count, ...
+_QUERY = struct.Struct("=IIIIQIIQQQQ")
+_QUERY_IDS_MAX = 64
+
+# struct bpf_link_info: type, id, program id, padding, then for tcx ifindex and attach type.
+_LINK_INFO = struct.Struct("=IIIIII")
+_LINK_TCX = 11
+
+_TC_INGRESS = 1
+_TC_REPLACE = 1
+# Where the filter stands among others on the device; the handle marks it as ours ("ovn").
+_TC_PRIORITY = 1
+_TC_HANDLE = 0x6F766E
+
+
+class Hook(StrEnum):
+    """How a program is attached."""
+
+    TCX = "tcx"
+    CLSACT = "clsact"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A device of this network namespace that has one of our programs."""
+
+    ifindex: int
+    hook: Hook
+    program_id: int
+
+
+@cache
+def has_tcx() -> bool:
+    """Tell whether the kernel has tcx, by asking what the loopback device has attached."""
+    result = libbpf.bpf_syscall(_BPF_PROG_QUERY, _query(_LOOPBACK_IFINDEX, None, 0))
+    return result >= 0 or result == -errno.ENODEV
+
+
+def attach_ingress(
+    program: Program,
+    ifindex: int,
+    pin_dir: str | os.PathLike[str],
+    hook: Hook | None = None,
+) -> Attachment:
+    """Attach ``program`` to the device's ingress, or exchange the program that we have there.
+
+    ``hook`` overrides the choice by kernel. DeviceError when the device is not there (any
+    more), AttachError when the kernel refuses.
+    """
+    _require_device(ifindex)
+    if (hook or (Hook.TCX if has_tcx() else Hook.CLSACT)) is Hook.CLSACT:
+        return _attach_clsact(program, ifindex)
+    pin = _link_path(pin_dir, ifindex)
+    pin.parent.mkdir(parents=True, exist_ok=True)
+    if pin.exists() and _exchange(program, ifindex, pin):
+        return Attachment(ifindex, Hook.TCX, program.info().id)
+    # A pin that is still here belongs to a device that is gone, whose number was given again.
+    pin.unlink(missing_ok=True)
+    link = libbpf.call("bpf_link_create", program.fd, ifindex, _TCX_INGRESS, None)
+    _check(link, f"attach program {program.name}", ifindex)
+    try:
+        _check(libbpf.call("bpf_obj_pin", link, os.fsencode(pin)), f"pin link {pin}", ifindex)
+    finally:
+        os.close(link)
+    return Attachment(ifindex, Hook.TCX, program.info().id)
+
+
+def detach(ifindex: int, pin_dir: str | os.PathLike[str]) -> bool:
+    """Take our program off the device; False when there was none (a vanished device too)."""
+    pin = _link_path(pin_dir, ifindex)
+    found = False
+    if pin.exists():
+        link = _open_link(pin)
+        try:
+            found = _link_state(link, pin)[0] == ifindex
+            # Detached, not only unpinned: somebody may hold the link open.
+            result = libbpf.call("bpf_link_detach", link)
+            if result not in (-errno.ENOLINK, -errno.ENODEV):
+                _check(result, "detach the link", ifindex)
+        finally:
+            os.close(link)
+        pin.unlink()
+    return _detach_clsact(ifindex) or found
+
+
+def attached(pin_dir: str | os.PathLike[str]) -> list[Attachment]:
+    """List the devices of this network namespace that have our program, by ifindex.
+
+    Pins of devices that are gone are removed on the way.
+    """
+    found = []
+    for pin in sorted(Path(pin_dir).joinpath("links").glob("[0-9]*")):
+        ifindex = int(pin.name)
+        link = _open_link(pin)
+        try:
+            attached_to, link_id, program_id = _link_state(link, pin)
+        finally:
+            os.close(link)
+        if attached_to == 0:
+            pin.unlink()
+        elif attached_to == ifindex and link_id in _links_of(ifindex):
+            found.append(Attachment(ifindex, Hook.TCX, program_id))
+    for ifindex, _name in socket.if_nameindex():
+        program_id = _clsact_program(ifindex)
+        if program_id:
+            found.append(Attachment(ifindex, Hook.CLSACT, program_id))
+    return sorted(found, key=lambda attachment: attachment.ifindex)
+
+
+def _exchange(program: Program, ifindex: int, pin: Path) -> bool:
+    # False when the pinned link is not (any more) on this device of this network namespace.
+    link = _open_link(pin)
+    try:
+        attached_to, link_id, _program = _link_state(link, pin)
+        if attached_to != ifindex or link_id not in _links_of(ifindex):
+            return False
+        result = libbpf.call("bpf_link_update", link, program.fd, None)
+        if result == -errno.ENOLINK:
+            return False
+        _check(result, f"exchange the program for {program.name}", ifindex)
+        return True
+    finally:
+        os.close(link)
+
+
+def _link_path(pin_dir: str | os.PathLike[str], ifindex: int) -> Path:
+    return Path(pin_dir) / "links" / str(ifindex)
+
+
+def _open_link(pin: Path) -> int:
+    result = libbpf.call("bpf_obj_get", os.fsencode(pin))
+    if result < 0:
+        raise AttachError(f"cannot open the pinned link {pin}: {libbpf.error_text(result)}")
+    return result
+
+
+def _link_state(link: int, pin: Path) -> tuple[int, int, int]:
+    # (ifindex, link id, program id); the ifindex is 0 once the device is gone.
+    raw = libbpf.object_info(link, _LINK_INFO.size, f"read what link {pin} is")
+    kind, link_id, program_id, _pad, ifindex, _attach_type = _LINK_INFO.unpack(raw)
+    if kind != _LINK_TCX:
+        raise AttachError(f"the pin {pin} is no tcx link (type {kind})")
+    return ifindex, link_id, program_id
+
+
+def _query(
+    ifindex: int, link_ids: ctypes.Array[ctypes.c_uint32] | None, count: int
+) -> ctypes.Array[ctypes.c_char]:
+    # One array for program ids (unwanted, but its length is the count) and one for link ids.
+    address = ctypes.addressof(link_ids) if link_ids is not None else 0
+    packed = _QUERY.pack(ifindex, _TCX_INGRESS, 0, 0, 0, count, 0, 0, address, 0, 0)
+    return ctypes.create_string_buffer(packed, len(packed))
+
+
+def _links_of(ifindex: int) -> set[int]:
+    # The link info knows an ifindex but not whose: only the query tells network namespaces
+    # apart.
+    programs = (ctypes.c_uint32 * _QUERY_IDS_MAX)()
+    links = (ctypes.c_uint32 * _QUERY_IDS_MAX)()
+    query = _query(ifindex, links, _QUERY_IDS_MAX)
+    struct.pack_into("=Q", query, 16, ctypes.addressof(programs))
+    result = libbpf.bpf_syscall(_BPF_PROG_QUERY, query)
+    if result == -errno.ENODEV:
+        return set()
+    _check(result, "ask what is attached", ifindex)
+    (count,) = struct.unpack_from("=I", query, 24)
+    return set(links[:count])
+
+
+def _tc_hook(ifindex: int) -> libbpf.TcHook:
+    return libbpf.TcHook(sz=ctypes.sizeof(libbpf.TcHook), ifindex=ifindex, attach_point=_TC_INGRESS)
+
+
+def _tc_filter(program_fd: int = 0, flags: int = 0) -> libbpf.TcOpts:
+    return libbpf.TcOpts(
+        sz=ctypes.sizeof(libbpf.TcOpts), prog_fd=program_fd, flags=flags,
+        handle=_TC_HANDLE, priority=_TC_PRIORITY,
+    )  # fmt: skip
+
+
+def _attach_clsact(program: Program, ifindex: int) -> Attachment:
+    hook = _tc_hook(ifindex)
+    with libbpf.captured_log():
+        result = libbpf.call("bpf_tc_hook_create", ctypes.byref(hook))
+        if result != -errno.EEXIST:
+            _check(result, "make the clsact qdisc", ifindex)
+        wanted = _tc_filter(program.fd, _TC_REPLACE)
+        result = libbpf.call("bpf_tc_attach", ctypes.byref(hook), ctypes.byref(wanted))
+    _check(result, f"attach program {program.name}", ifindex)
+    return Attachment(ifindex, Hook.CLSACT, int(wanted.prog_id))
+
+
+def _clsact_program(ifindex: int) -> int:
+    # The id of our filter's program, 0 when there is none.
+    hook, wanted = _tc_hook(ifindex), _tc_filter()
+    with libbpf.captured_log():
+        result = libbpf.call("bpf_tc_query", ctypes.byref(hook), ctypes.byref(wanted))
+    if result in (-errno.ENOENT, -errno.EINVAL, -errno.ENODEV):
+        return 0
+    _check(result, "ask for the filter", ifindex)
+    return int(wanted.prog_id)
+
+
+def _detach_clsact(ifindex: int) -> bool:
+    # The qdisc stays: filters of others may hang on it.
+    if not _clsact_program(ifindex):
+        return False
+    hook, wanted = _tc_hook(ifindex), _tc_filter()
+    with libbpf.captured_log():
+        result = libbpf.call("bpf_tc_detach", ctypes.byref(hook), ctypes.byref(wanted))
+    _check(result, "remove the filter", ifindex)
+    return True
+
+
+def _require_device(ifindex: int) -> None:
+    try:
+        socket.if_indextoname(ifindex)
+    except OSError as error:
+        raise DeviceError(f"there is no device with ifindex {ifindex} here") from error
+
+
+def _check(result: int, doing: str, ifindex: int) -> None:
+    if result >= 0:
+        return
+    if result == -errno.ENODEV:
+        raise DeviceError(f"cannot {doing}: the device with ifindex {ifindex} is gone")
+    raise AttachError(
+        f"cannot {doing} on the device with ifindex {ifindex}: {libbpf.error_text(result)}"
+    )
