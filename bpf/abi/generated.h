@@ -15,6 +15,7 @@ enum limit {
 	MAX_SLOT_GUARDS = 3,
 	MAX_MORE_GUARDS = 64,
 	MAX_DIMS = 64,
+	MAX_CACHED_DIMS = 48,
 	MAX_SLOT_DIMS = 4,
 	MAX_STAGES = 128,
 	MAX_EGRESS = 64,
@@ -25,6 +26,7 @@ enum limit {
 	MAX_PROGRAM = 4096,
 	MAX_STACK = 16,
 	MAX_SET_PRODUCT = 65536,
+	MAX_UNSUPPORTED = 128,
 };
 
 enum word {
@@ -184,6 +186,11 @@ enum space {
 	SPACE_IP6 = 1,
 	SPACE_ETH = 2,
 	SPACE_OTHER = 3,
+};
+
+enum inject_kind {
+	INJECT_OUTPUT = 0,
+	INJECT_STAGE = 1,
 };
 
 enum port_kind {
@@ -354,8 +361,8 @@ _Static_assert(sizeof(struct device_key) == 8, "device_key");
 struct dim {
 	__u8 n_words; /* words of the value; 0 = not in use */
 	__u8 space; /* enum space */
-	__u8 cached; /* only actions on words 24 and up can change it */
 	__u8 prefixes; /* the space has members in the prefix map */
+	__u8 pad;
 	__u8 word[4]; /* packet words, most significant first */
 	__u8 shift[4]; /* each is shifted right */
 	__u32 mask[4]; /* and masked */
@@ -385,13 +392,17 @@ struct neigh_key {
 };
 _Static_assert(sizeof(struct neigh_key) == 24, "neigh_key");
 
-/* Its MAC address. */
+/* Its MAC addresses: learned (MAC_Binding) and configured (Static_MAC_Binding). */
 struct neigh {
-	__u32 mac_hi; /* bits 47-32 */
-	__u32 mac_lo; /* bits 31-0 */
+	__u32 mac_hi; /* learned: bits 47-32; 0 with mac_lo 0 = not learned */
+	__u32 mac_lo; /* learned: bits 31-0 */
+	__u32 static_hi; /* configured: bits 47-32; 0 with static_lo 0 = none */
+	__u32 static_lo; /* configured: bits 31-0 */
+	__u32 overrides; /* 1 = the configured address counts before a learned one */
+	__u32 untold; /* 1 = the event about the learned address was lost */
 	__u64 used_ns; /* monotonic time of the last use */
 };
-_Static_assert(sizeof(struct neigh) == 16, "neigh");
+_Static_assert(sizeof(struct neigh) == 32, "neigh");
 
 /* A MAC address on a switch. */
 struct fdb_key {
@@ -404,7 +415,7 @@ _Static_assert(sizeof(struct fdb_key) == 12, "fdb_key");
 /* The port that it was learned on. */
 struct fdb {
 	__u32 port; /* logical port key */
-	__u32 pad;
+	__u32 untold; /* 1 = the event about the port was lost */
 	__u64 used_ns; /* monotonic time of the last use */
 };
 _Static_assert(sizeof(struct fdb) == 16, "fdb");
@@ -419,10 +430,20 @@ struct event {
 	__u32 mac_hi; /* NEIGHBOUR, FDB: bits 47-32 */
 	__u32 mac_lo; /* bits 31-0 */
 	__u32 gso_size; /* HOLD: segment size of a GSO packet or 0 */
-	__u32 pad;
+	__u32 partial; /* HOLD: 1 = the L4 checksum covers the pseudo header only */
 	__u32 words[64]; /* HOLD: state of the packet */
 };
 _Static_assert(sizeof(struct event) == 304, "event");
+
+/* How the next packet of an inject run enters. */
+struct injection {
+	__u32 kind; /* enum inject_kind */
+	__u32 stage; /* STAGE: its number */
+	__u32 mac_hi; /* OUTPUT: eth.dst to set, bits 47-32; 0 with lo: none */
+	__u32 mac_lo; /* bits 31-0 */
+	__u32 words[24]; /* words 0-23: pipeline state */
+};
+_Static_assert(sizeof(struct injection) == 112, "injection");
 
 /* A connection: the lesser endpoint (address, then port) comes first. */
 struct conn_key {

@@ -2,6 +2,8 @@
 /* Verbs that answer a packet with another: ICMP errors, resets, ARP, ND. */
 #pragma once
 
+#include <linux/types.h>
+
 struct __sk_buff;
 
 /*

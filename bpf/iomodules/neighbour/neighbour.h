@@ -2,6 +2,8 @@
 /* Neighbour table: MAC addresses of IP addresses behind router ports. */
 #pragma once
 
+#include <linux/types.h>
+
 struct __sk_buff;
 
 /* get_arp, get_nd: eth.dst = MAC of (T_PORT, T_IP*), 0 if none. */
