@@ -25,6 +25,7 @@ ENUMS: tuple[tuple[type[IntEnum], str, str], ...] = (
     (layout.CtFlag, "ct_flag", "CT_WRITE_"),
     (layout.GuardKind, "guard_kind", "GUARD_"),
     (layout.Space, "space", "SPACE_"),
+    (layout.InjectKind, "inject_kind", "INJECT_"),
     (layout.PortKind, "port_kind", "PORT_"),
     (layout.PortFlag, "port_flag", "PORT_F_"),
     (layout.DpFlag, "dp_flag", "DP_F_"),

@@ -11,7 +11,12 @@
 #define READ_BE16(p) bpf_ntohs(*(__be16 *)(p))
 #define READ_BE32(p) bpf_ntohl(*(__be32 *)(p))
 #define WRITE_BE16(p, v) (*(__be16 *)(p) = bpf_htons(v))
-#define WRITE_BE32(p, v) (*(__be32 *)(p) = bpf_htonl(v))
+/* In halves: the verifier wants stack accesses aligned, headers are not. */
+#define WRITE_BE32(p, v)                                                       \
+	do {                                                                   \
+		WRITE_BE16(p, (v) >> 16);                                      \
+		WRITE_BE16((p) + 2, v);                                        \
+	} while (0)
 
 #define ETHERTYPE_IP 0x0800
 #define ETHERTYPE_ARP 0x0806

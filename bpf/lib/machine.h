@@ -67,7 +67,13 @@ struct machine {
 	__u32 nd_sll; /* address bytes of the option, or 0 */
 	__u32 nd_tll;
 	__u32 ip_end; /* end of the IP datagram */
-	__u32 pad;
+	/*
+	 * Loop state of parse(): in memory the verifier takes it for unknown and
+	 * verifies an iteration once, in registers once for each of its values.
+	 */
+	__u32 at;
+	__u32 next;
+	__u32 frag;
 	__u64 dim_valid; /* dim_list[] entries that hold */
 	__u32 dim_list[MAX_DIMS]; /* set list of each dimension's value */
 	__u32 key[40]; /* key of the lookup under way */

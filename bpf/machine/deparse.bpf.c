@@ -20,7 +20,7 @@ static __always_inline int store(struct __sk_buff *skb, __u32 at,
 
 static __always_inline int write_eth(struct __sk_buff *skb, struct machine *m)
 {
-	__u8 mac[12];
+	__u8 mac[12] __attribute__((aligned(4)));
 
 	if (!CHANGED(W_ETH_HI) && !CHANGED(W_ETH_DST_LO) &&
 	    !CHANGED(W_ETH_SRC_LO))
@@ -52,7 +52,7 @@ static __always_inline int write_vlan(struct __sk_buff *skb, struct machine *m)
 
 static __always_inline int write_arp(struct __sk_buff *skb, struct machine *m)
 {
-	__u8 arp[22];
+	__u8 arp[22] __attribute__((aligned(4)));
 
 	if (!m->l4_len)
 		return 0;
@@ -179,7 +179,8 @@ static __always_inline int write_nd_option(struct __sk_buff *skb,
 					   struct machine *m, __u32 at,
 					   __u32 shift, __u32 lo)
 {
-	__u8 old[8] = {}, new[8] = {};
+	__u8 old[8] __attribute__((aligned(8))) = {};
+	__u8 new[8] __attribute__((aligned(8))) = {};
 	__s64 diff;
 
 	if (!at)

@@ -34,56 +34,74 @@ static __always_inline __u32 l4_bytes(struct __sk_buff *skb, struct machine *m,
 	return L4_BASE;
 }
 
-static __always_inline void parse_nd(struct __sk_buff *skb, struct machine *m,
-				     __u32 l4, __u32 size, __u8 type)
+/* The link-layer address option of a neighbour message; 1 if all is well. */
+static __always_inline int find_nd_option(struct __sk_buff *skb,
+					  struct machine *m, __u32 end,
+					  __u8 want)
 {
-	__u8 want = type == ICMPV6_NS ? ND_OPT_SLL : ND_OPT_TLL;
-	__u32 at = l4 + 24;
-	__u8 option[8];
-	__u8 target[16];
-	__u32 found = 0;
-	__u32 hi = 0, lo = 0;
+	__u8 option[8] __attribute__((aligned(8)));
 
-	if (size < 24 || bpf_skb_load_bytes(skb, l4 + 8, target, 16))
-		return;
 	for (int i = 0; i < MAX_ND_OPTIONS; i++) {
-		if (at + 8 > l4 + size)
-			break;
+		__u32 at = m->at;
+
+		if (at + 8 > end)
+			return 1;
 		if (bpf_skb_load_bytes(skb, at, option, 8))
-			return;
-		if (!option[1] || at + option[1] * 8 > l4 + size)
-			return;
+			return 0;
+		if (!option[1] || at + option[1] * 8 > end)
+			return 0;
 		if (option[0] == want && option[1] == 1) {
-			if (found)
-				return;
-			found = at + 2;
-			hi = READ_BE16(option + 2);
-			lo = READ_BE32(option + 4);
+			if (m->next)
+				return 0;
+			m->next = at + 2;
+			m->key[0] = READ_BE16(option + 2);
+			m->key[1] = READ_BE32(option + 4);
 		}
-		at += option[1] * 8;
+		m->at = at + option[1] * 8;
 	}
+	return 1;
+}
+
+__noinline int parse_nd(struct __sk_buff *skb, __u32 l4, __u32 size, __u32 type)
+{
+	struct machine *m = machine();
+	__u8 target[16] __attribute__((aligned(8)));
+
+	if (!m)
+		return -DROP_NO_STATE;
+	m->at = l4 + 24;
+	m->next = m->key[0] = m->key[1] = 0;
+	if (size < 24 || bpf_skb_load_bytes(skb, l4 + 8, target, 16))
+		return 0;
+	if (!find_nd_option(skb, m, l4 + size,
+			    type == ICMPV6_NS ? ND_OPT_SLL : ND_OPT_TLL))
+		return 0;
 	m->w[W_ND_TARGET0] = READ_BE32(target);
 	m->w[W_ND_TARGET1] = READ_BE32(target + 4);
 	m->w[W_ND_TARGET2] = READ_BE32(target + 8);
 	m->w[W_ND_TARGET3] = READ_BE32(target + 12);
 	if (type == ICMPV6_NS) {
-		m->w[W_ND_HI] = hi << 16;
-		m->w[W_ND_SLL_LO] = lo;
-		m->nd_sll = found;
+		m->w[W_ND_HI] = m->key[0] << 16;
+		m->w[W_ND_SLL_LO] = m->key[1];
+		m->nd_sll = m->next;
 	} else {
-		m->w[W_ND_HI] = hi;
-		m->w[W_ND_TLL_LO] = lo;
-		m->nd_tll = found;
+		m->w[W_ND_HI] = m->key[0];
+		m->w[W_ND_TLL_LO] = m->key[1];
+		m->nd_tll = m->next;
 	}
+	return 0;
 }
 
 /* l4: offset in the packet, size: bytes of the datagram behind it. */
-static __always_inline void parse_l4(struct __sk_buff *skb, struct machine *m,
-				     __u8 proto, __u32 l4, __u32 size)
+__noinline int parse_l4(struct __sk_buff *skb, __u32 proto, __u32 l4,
+			__u32 size)
 {
+	struct machine *m = machine();
 	__u32 at, data_offset;
 	const __u8 *p;
 
+	if (!m)
+		return -DROP_NO_STATE;
 	if (proto == PROTO_TCP)
 		m->w[W_CLASS] |= CLASS_TCP;
 	else if (proto == PROTO_UDP)
@@ -95,20 +113,20 @@ static __always_inline void parse_l4(struct __sk_buff *skb, struct machine *m,
 	else if (proto == PROTO_ICMPV6 && (m->w[W_CLASS] & CLASS_IP6))
 		m->w[W_CLASS] |= CLASS_ICMP6;
 	else
-		return;
+		return 0;
 	if (m->w[W_IP_META] & FRAG_LATER || size < 8)
-		return;
+		return 0;
 	at = l4_bytes(skb, m, l4, size < 24 ? size : 24);
 	if (!at)
-		return;
+		return 0;
 	p = &m->hdr[at & 0x1ff];
 	if ((at & 0x1ff) > sizeof(m->hdr) - 24)
-		return;
+		return 0;
 
 	switch (proto) {
 	case PROTO_TCP:
 		if (size < 20)
-			return;
+			return 0;
 		data_offset = (p[12] >> 4) * 4;
 		m->w[W_L4] = READ_BE32(p);
 		m->w[W_TCP_FLAGS] = READ_BE16(p + 12) & 0x0fff;
@@ -120,7 +138,7 @@ static __always_inline void parse_l4(struct __sk_buff *skb, struct machine *m,
 		break;
 	case PROTO_SCTP:
 		if (size < 12)
-			return;
+			return 0;
 		m->w[W_L4] = READ_BE32(p);
 		m->l4_len = 12;
 		break;
@@ -129,10 +147,11 @@ static __always_inline void parse_l4(struct __sk_buff *skb, struct machine *m,
 		m->l4_len = 8;
 		if (proto == PROTO_ICMPV6 && !p[1] &&
 		    (p[0] == ICMPV6_NS || p[0] == ICMPV6_NA))
-			parse_nd(skb, m, l4, size, p[0]);
+			parse_nd(skb, l4, size, p[0]);
 		break;
 	}
 	m->l4 = l4;
+	return 0;
 }
 
 static __always_inline void parse_ip4(struct __sk_buff *skb, struct machine *m,
@@ -160,14 +179,53 @@ static __always_inline void parse_ip4(struct __sk_buff *skb, struct machine *m,
 	m->w[W_IP4_DST] = READ_BE32(ip + 16);
 	m->w[W_CLASS] = CLASS_IP4;
 	m->ip_end = ETH_BYTES + total;
-	parse_l4(skb, m, ip[9], ETH_BYTES + header, total - header);
+	parse_l4(skb, ip[9], ETH_BYTES + header, total - header);
 }
 
-static __always_inline int is_extension(__u8 next)
+static __always_inline int is_extension(__u32 next)
 {
 	return next == NEXTHDR_HOP || next == NEXTHDR_ROUTING ||
 	       next == NEXTHDR_DEST || next == NEXTHDR_AUTH ||
 	       next == NEXTHDR_FRAGMENT || next == NEXTHDR_MOBILITY;
+}
+
+/* Walk to the upper-layer header: sets m->at, m->next, m->frag. */
+__noinline int walk_extensions(struct __sk_buff *skb, __u32 end)
+{
+	struct machine *m = machine();
+	__u8 ext[8] __attribute__((aligned(8)));
+
+	if (!m)
+		return -DROP_NO_STATE;
+	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+		__u32 at = m->at, next = m->next;
+		__u32 length;
+
+		if (!is_extension(next))
+			return 0;
+		if (at + 8 > end || bpf_skb_load_bytes(skb, at, ext, 8))
+			return -DROP_PARSE;
+		m->next = ext[0];
+		if (next == NEXTHDR_FRAGMENT) {
+			__u16 offset = READ_BE16(ext + 2);
+
+			/* An atomic fragment (offset 0, no more) is no fragment. */
+			if (offset & 0xfff9)
+				m->frag = FRAG_ANY;
+			m->at = at + 8;
+			if (offset & 0xfff8) {
+				m->frag = FRAG_ANY | FRAG_LATER;
+				return 0;
+			}
+			continue;
+		}
+		length = next == NEXTHDR_AUTH ? (ext[1] + 2) * 4 :
+						(ext[1] + 1) * 8;
+		if (at + length > end)
+			return -DROP_PARSE;
+		m->at = at + length;
+	}
+	return 0;
 }
 
 static __always_inline void parse_ip6(struct __sk_buff *skb, struct machine *m,
@@ -175,46 +233,21 @@ static __always_inline void parse_ip6(struct __sk_buff *skb, struct machine *m,
 {
 	const __u8 *ip = &m->hdr[ETH_BYTES];
 	__u32 payload = READ_BE16(ip + 4);
-	__u32 at = ETH_BYTES + IP6_BYTES;
-	__u32 frag = 0, first, end;
-	__u8 next = ip[6];
-	__u8 ext[8];
+	__u32 first, end;
 
 	if (n < ETH_BYTES + IP6_BYTES)
 		return;
+	m->at = ETH_BYTES + IP6_BYTES;
+	m->next = ip[6];
+	m->frag = 0;
 	if (!payload && skb->gso_size)
-		payload = len - at;
-	end = at + payload;
-	if (end > len)
+		payload = len - m->at;
+	end = m->at + payload;
+	if (end > len || walk_extensions(skb, end))
 		return;
-	for (int i = 0; i < MAX_EXTENSIONS; i++) {
-		if (!is_extension(next))
-			break;
-		if (at + 8 > end || bpf_skb_load_bytes(skb, at, ext, 8))
-			return;
-		if (next == NEXTHDR_FRAGMENT) {
-			__u16 offset = READ_BE16(ext + 2);
-
-			/* An atomic fragment (offset 0, no more) is no fragment. */
-			if (offset & 0xfff9)
-				frag = FRAG_ANY;
-			at += 8;
-			next = ext[0];
-			if (offset & 0xfff8) {
-				frag |= FRAG_LATER;
-				break;
-			}
-			continue;
-		}
-		at += next == NEXTHDR_AUTH ? (ext[1] + 2) * 4 :
-					     (ext[1] + 1) * 8;
-		next = ext[0];
-		if (at > end)
-			return;
-	}
 	first = READ_BE32(ip);
-	m->w[W_IP_META] = (__u32)next << 24 | (first >> 4 & 0x00ff0000) |
-			  (__u32)ip[7] << 8 | frag;
+	m->w[W_IP_META] = m->next << 24 | (first >> 4 & 0x00ff0000) |
+			  (__u32)ip[7] << 8 | m->frag;
 	m->w[W_IP6_LABEL] = first & 0xfffff;
 	m->w[W_IP6_SRC0] = READ_BE32(ip + 8);
 	m->w[W_IP6_SRC1] = READ_BE32(ip + 12);
@@ -226,7 +259,7 @@ static __always_inline void parse_ip6(struct __sk_buff *skb, struct machine *m,
 	m->w[W_IP6_DST3] = READ_BE32(ip + 36);
 	m->w[W_CLASS] = CLASS_IP6;
 	m->ip_end = end;
-	parse_l4(skb, m, next, at, end - at);
+	parse_l4(skb, m->next, m->at, end - m->at);
 }
 
 static __always_inline void parse_arp(struct machine *m, __u32 n, __u32 class)

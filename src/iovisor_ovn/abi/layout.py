@@ -25,6 +25,7 @@ class Limit(IntEnum):
     SLOT_GUARDS = 3  # guards stored in a slot itself
     MORE_GUARDS = 64  # further guards that one slot can have
     DIMS = 64  # distinct (field, value space) pairs that sets are looked up by
+    CACHED_DIMS = 48  # those below this are looked up once until a word below 2 or above 23 changes
     SLOT_DIMS = 4  # set lookups in one tuple
     STAGES = 128  # stage numbers of a datapath: ingress 0-63, egress 64-127
     EGRESS = 64  # number of the first egress stage
@@ -35,6 +36,7 @@ class Limit(IntEnum):
     PROGRAM = 4096  # instructions that one visit of a stage may execute
     STACK = 16  # push()ed values of one packet
     SET_PRODUCT = 65536  # set combinations that one tuple may try for one packet
+    UNSUPPORTED = 128  # verbs that are counted but not executed
 
 
 class Word(IntEnum):
@@ -210,6 +212,13 @@ class Space(IntEnum):
     IP6 = 1
     ETH = 2
     OTHER = 3  # 3 and up: literal value sets of one further field each
+
+
+class InjectKind(IntEnum):
+    """Where a packet that the agent injects enters the pipeline."""
+
+    OUTPUT = 0  # as `output;` of the ingress pipeline
+    STAGE = 1  # at a stage
 
 
 class PortKind(IntEnum):

@@ -1,0 +1,568 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * The machine: entry programs, the loop over stages and action programs, the
+ * work stack, and the output stage. One packet is worked on to its end in one
+ * run of the program: patch ports jump to the peer's pipeline, clones and
+ * multicast groups wait on the work stack as snapshots of the words, every
+ * emission but the last is a clone of the skb.
+ */
+#include "machine/machine_maps.h"
+
+#include "iomodules/conntrack/conntrack.h"
+#include "iomodules/fdb/fdb.h"
+#include "iomodules/icmp/icmp.h"
+#include "iomodules/neighbour/neighbour.h"
+#include "machine/classify.h"
+
+#define VERDICT_DROP 2 /* TC_ACT_SHOT */
+#define MULTICAST_KEYS 32768 /* first key of a multicast group */
+#define FIRST_PACKET_WORD W_ETH_HI
+#define FLAG_NESTED (1 << 5) /* flags register: came from a nested port */
+#define FLAG_LOCALPORT (1 << 10) /* flags register: came from a localport */
+
+struct context {
+	struct __sk_buff *skb;
+	struct machine *m;
+	__u32 inject; /* no device gave us the skb: only clones can be sent */
+};
+
+static __always_inline void end_strand(struct machine *m, __u32 drop)
+{
+	if (drop)
+		count_drop(drop);
+	m->run = RUN_END;
+}
+
+/* A verb that returned a negative drop reason ends the strand. */
+static __always_inline void check(struct machine *m, int result)
+{
+	if (result < 0)
+		end_strand(m, -result);
+}
+
+static __always_inline void goto_stage(struct machine *m, __u32 stage)
+{
+	m->stage = stage;
+	m->run = RUN_STAGE;
+}
+
+static __always_inline struct work *push_work(struct machine *m, __u32 kind)
+{
+	struct work *work;
+
+	if (m->depth >= MAX_WORK_DEPTH)
+		return 0;
+	work = &m->work[m->depth & (MAX_WORK_DEPTH - 1)];
+	m->depth++;
+	work->kind = kind;
+	return work;
+}
+
+static __always_inline void push_snapshot(struct machine *m, __u32 kind,
+					  __u32 pc, __u32 list)
+{
+	struct work *work = push_work(m, kind);
+
+	if (!work) {
+		count_drop(DROP_WORK_FULL);
+		return;
+	}
+	work->pc = pc;
+	work->list = list;
+	work->pos = 0;
+	__builtin_memcpy(work->w, m->w, sizeof(work->w));
+}
+
+static __always_inline void clear_registers(struct machine *m)
+{
+	for (int i = W_REG0; i <= W_REG9; i++)
+		m->w[i] = 0;
+}
+
+static __always_inline struct port *find_port(struct machine *m)
+{
+	struct port_key key = {
+		.dp = m->w[W_DATAPATH],
+		.port = m->w[W_OUTPORT],
+	};
+
+	return bpf_map_lookup_elem(&ports, &key);
+}
+
+/* Local output: the egress pipeline of one port of this hypervisor. */
+static __always_inline void enter_egress(struct machine *m,
+					 const struct port *port)
+{
+	if (port->kind == PORT_REMOTE)
+		return end_strand(m, m->w[W_FLAGS] & FLAG_LOCALPORT ?
+					     DROP_LOCALPORT :
+					     DROP_REMOTE);
+	if (m->w[W_INPORT] == m->w[W_OUTPORT] &&
+	    !(m->w[W_FLAGS] & FLAG_LOOPBACK))
+		return end_strand(m, DROP_LOOPBACK);
+	m->w[W_CT_ZONE] = port->zone;
+	m->dim_valid = 0;
+	clear_registers(m);
+	goto_stage(m, MAX_EGRESS);
+}
+
+static __always_inline void output(struct machine *m)
+{
+	struct port *port = find_port(m);
+
+	if (!port)
+		return end_strand(m, DROP_UNKNOWN_PORT);
+	if (port->kind == PORT_MULTICAST) {
+		push_snapshot(m, WORK_MULTICAST, 0, port->list);
+		return end_strand(m, 0);
+	}
+	enter_egress(m, port);
+}
+
+/* A patch port: on with the ingress pipeline of the peer's datapath. */
+static __always_inline void enter_peer(struct machine *m, struct port *port)
+{
+	__u32 index = port->peer_dp;
+	struct dp *dp = bpf_map_lookup_elem(&dps, &index);
+
+	if (!dp)
+		return end_strand(m, DROP_NO_PORT);
+	clear_registers(m);
+	m->w[W_FLAGS] = 0;
+	for (int i = W_CT_STATE; i <= W_CT_LABEL3; i++)
+		m->w[i] = 0;
+	m->w[W_INPORT] = port->peer_port;
+	m->w[W_OUTPORT] = 0;
+	m->w[W_DATAPATH] = index;
+	m->w[W_CT_ZONE] = 0;
+	m->w[W_DNAT_ZONE] = dp->dnat_zone;
+	m->w[W_SNAT_ZONE] = dp->snat_zone;
+	m->dim_valid = 0;
+	goto_stage(m, 0);
+}
+
+/* Hand the packet to a device; a copy unless nothing is left to do. */
+static __always_inline void emit(struct context *ctx, struct machine *m,
+				 struct port *port)
+{
+	struct __sk_buff *skb = ctx->skb;
+	__u32 last = !m->depth && m->gen_head == m->gen_tail && !ctx->inject;
+	__u32 tci = m->w[W_ETH_TYPE_TCI];
+	__u32 ifindex = port->ifindex;
+	__u32 flags = port->flags;
+	int result;
+
+	if (port->kind == PORT_NESTED)
+		m->w[W_ETH_TYPE_TCI] = (tci & 0xffff0000) | TCI_PRESENT |
+				       port->tag;
+	result = deparse(skb);
+	m->w[W_ETH_TYPE_TCI] = tci;
+	if (result)
+		return end_strand(m, -result);
+	if (last)
+		m->verdict = flags & PORT_F_PEER ?
+				     bpf_redirect_peer(ifindex, 0) :
+				     bpf_redirect(ifindex, 0);
+	else if (bpf_clone_redirect(skb, ifindex, 0))
+		return end_strand(m, DROP_REDIRECT);
+	end_strand(m, 0);
+}
+
+static __always_inline void deliver(struct context *ctx, struct machine *m)
+{
+	struct port *port = find_port(m);
+
+	if (!port)
+		return end_strand(m, DROP_UNKNOWN_PORT);
+	if (port->kind == PORT_PATCH)
+		enter_peer(m, port);
+	else if (port->ifindex)
+		emit(ctx, m, port);
+	else
+		end_strand(m, DROP_NO_PORT);
+}
+
+static __always_inline void write_word(struct machine *m, __u32 word,
+				       __u32 value)
+{
+	m->w[word & 127] = value;
+	if (word < W_FLAGS || word >= FIRST_PACKET_WORD)
+		m->dim_valid = 0;
+}
+
+static __always_inline __u32 rotate_left(__u32 value, __u32 bits)
+{
+	bits &= 31;
+	return bits ? value << bits | value >> (32 - bits) : value;
+}
+
+static __always_inline void dec_ttl(struct machine *m)
+{
+	__u32 ttl = m->w[W_IP_META] >> 8 & 0xff;
+
+	if (ttl <= 1)
+		return end_strand(m, DROP_TTL);
+	m->w[W_IP_META] -= 0x100;
+}
+
+static __always_inline void push(struct machine *m)
+{
+	__u32 at = m->stack_depth;
+
+	if (at >= MAX_STACK)
+		return end_strand(m, DROP_STACK);
+	for (int i = 0; i < 4; i++)
+		m->stack[(at * 4 + i) & (MAX_STACK * 4 - 1)] =
+			m->w[T_SCRATCH0 + i];
+	m->stack_depth = at + 1;
+}
+
+static __always_inline void pop(struct machine *m)
+{
+	__u32 at = m->stack_depth - 1;
+
+	if (at >= MAX_STACK)
+		return end_strand(m, DROP_STACK);
+	for (int i = 0; i < 4; i++)
+		m->w[T_SCRATCH0 + i] =
+			m->stack[(at * 4 + i) & (MAX_STACK * 4 - 1)];
+	m->stack_depth = at;
+}
+
+static __always_inline void count_unsupported(__u32 verb)
+{
+	__u64 *count = bpf_map_lookup_elem(&unsupported, &verb);
+
+	if (count)
+		(*count)++;
+}
+
+/* Length of the frame on the wire; of one segment if there will be several. */
+static __always_inline __u32 frame_length(struct __sk_buff *skb,
+					  const struct machine *m)
+{
+	__u32 tag = skb->vlan_present ? 4 : 0;
+
+	if (skb->gso_size && m->l4)
+		return m->l4 + m->l4_len + skb->gso_size + tag;
+	return skb->len + tag;
+}
+
+static __always_inline void call(struct machine *m, __u32 stage)
+{
+	struct work *work = push_work(m, WORK_RETURN);
+
+	if (!work)
+		return end_strand(m, DROP_WORK_FULL);
+	work->pc = m->pc;
+	goto_stage(m, stage);
+}
+
+/* Execute one instruction; 1 ends the program. */
+static long execute(__u32 i, void *arg)
+{
+	struct context *ctx = arg;
+	struct __sk_buff *skb = ctx->skb;
+	struct machine *m = ctx->m;
+	__u32 at = m->pc;
+	struct insn *insn = bpf_map_lookup_elem(&insns, &at);
+	__u32 a, b;
+
+	(void)i;
+	if (!insn) {
+		end_strand(m, DROP_BAD_PROGRAM);
+		return 1;
+	}
+	m->pc = at + 1;
+	a = insn->a & 127;
+	b = insn->b & 127;
+	switch (insn->op) {
+	case OP_END:
+		end_strand(m, insn->x ? insn->x : 0);
+		break;
+	case OP_LOAD:
+		write_word(m, a, (m->w[a] & ~insn->x) | insn->y);
+		break;
+	case OP_MOVE:
+		write_word(m, a,
+			   (m->w[a] & ~insn->x) |
+				   (rotate_left(m->w[b], insn->c) & insn->x));
+		break;
+	case OP_NEXT:
+		goto_stage(m, a);
+		break;
+	case OP_CALL:
+		call(m, a);
+		break;
+	case OP_FORK:
+		push_snapshot(m, WORK_FORK, insn->x, 0);
+		break;
+	case OP_OUTPUT:
+		output(m);
+		break;
+	case OP_DELIVER:
+		deliver(ctx, m);
+		break;
+	case OP_DEC_TTL:
+		dec_ttl(m);
+		break;
+	case OP_PUSH:
+		push(m);
+		break;
+	case OP_POP:
+		pop(m);
+		break;
+	case OP_UNSUPPORTED:
+		count_unsupported(insn->x);
+		end_strand(m, DROP_UNSUPPORTED);
+		break;
+	case OP_GENERATE:
+		check(m, generate_queue(skb, a, at + 1));
+		if (m->run == RUN_CODE)
+			m->pc = insn->x;
+		break;
+	case OP_CHECK_LARGER:
+		m->w[T_RESULT] = frame_length(skb, m) > insn->x;
+		break;
+	case OP_CT_NEXT:
+		check(m, ct_next(skb, m->w[a]));
+		m->dim_valid = 0;
+		break;
+	case OP_CT_COMMIT:
+		check(m, ct_commit(skb, m->w[a], b));
+		break;
+	case OP_CT_CLEAR:
+		for (int word = W_CT_STATE; word <= W_CT_LABEL3; word++)
+			m->w[word] = 0;
+		break;
+	case OP_CT_NAT:
+		check(m, ct_commit_nat(skb, m->w[a]));
+		m->dim_valid = 0;
+		break;
+	case OP_NEIGH_GET:
+		check(m, neigh_get(skb));
+		m->dim_valid = 0;
+		break;
+	case OP_NEIGH_PUT:
+		check(m, neigh_put(skb));
+		break;
+	case OP_NEIGH_LOOKUP:
+		check(m, neigh_lookup(skb, a));
+		break;
+	case OP_FDB_GET:
+		check(m, fdb_get(skb));
+		break;
+	case OP_FDB_PUT:
+		check(m, fdb_put(skb));
+		break;
+	case OP_FDB_LOOKUP:
+		check(m, fdb_lookup(skb));
+		break;
+	default:
+		end_strand(m, DROP_BAD_PROGRAM);
+		break;
+	}
+	return m->run != RUN_CODE;
+}
+
+/* Take up what waits: 1 if nothing does. */
+static __always_inline int resume(struct __sk_buff *skb, struct machine *m)
+{
+	struct generated *queued;
+	struct port *port;
+	struct work *work;
+	__u32 index;
+	int result;
+
+	if (!m->depth) {
+		if (m->gen_head == m->gen_tail)
+			return 1;
+		index = m->gen_head & (MAX_GENERATED - 1);
+		queued = bpf_map_lookup_elem(&generated, &index);
+		if (!queued)
+			return 1;
+		m->pc = queued->pc;
+		m->run = RUN_CODE;
+		m->dim_valid = 0;
+		result = generate_run(skb);
+		check(m, result);
+		return 0;
+	}
+	work = &m->work[(m->depth - 1) & (MAX_WORK_DEPTH - 1)];
+	m->pc = work->pc;
+	m->run = RUN_CODE;
+	if (work->kind == WORK_RETURN) {
+		m->depth--;
+		return 0;
+	}
+	__builtin_memcpy(m->w, work->w, sizeof(work->w));
+	m->dim_valid = 0;
+	if (work->kind == WORK_FORK) {
+		m->depth--;
+		return 0;
+	}
+	index = work->list;
+	work->pos++;
+	if (work->pos >= list_at(index, 0))
+		m->depth--;
+	m->w[W_OUTPORT] = list_at(index, work->pos);
+	port = find_port(m);
+	if (port && port->kind != PORT_MULTICAST && m->w[W_OUTPORT])
+		enter_egress(m, port);
+	else
+		end_strand(m, 0);
+	return 0;
+}
+
+/* One stage and its action program, or one pending item of the work stack. */
+static long visit(__u32 i, void *arg)
+{
+	struct context *ctx = arg;
+	struct machine *m = ctx->m;
+	int program;
+
+	(void)i;
+	if (m->run == RUN_END)
+		return resume(ctx->skb, m);
+	if (m->run == RUN_STAGE) {
+		program = classify();
+		if (program == PROGRAM_NEXT) {
+			m->stage++;
+			return 0;
+		}
+		if (program <= PROGRAM_DROP) {
+			end_strand(m, program ? -program : DROP_POLICY);
+			return 0;
+		}
+		m->pc = program;
+		m->run = RUN_CODE;
+	}
+	bpf_loop(MAX_PROGRAM, execute, ctx, 0);
+	if (m->run == RUN_CODE)
+		end_strand(m, DROP_PROGRAM_LIMIT);
+	return 0;
+}
+
+static __always_inline void begin(struct machine *m, struct __sk_buff *skb)
+{
+	__builtin_memset(m->w, 0, FIRST_PACKET_WORD * sizeof(__u32));
+	m->w[W_PKT_MARK] = skb->mark;
+	m->verdict = VERDICT_DROP;
+	m->depth = 0;
+	m->gen_head = 0;
+	m->gen_tail = 0;
+	m->stack_depth = 0;
+	m->dim_valid = 0;
+}
+
+static __always_inline int finish(struct context *ctx, struct machine *m)
+{
+	if (bpf_loop(MAX_STEPS, visit, ctx, 0) >= MAX_STEPS)
+		count_drop(DROP_STEP_LIMIT);
+	m->busy = 0;
+	return m->verdict;
+}
+
+static __always_inline struct device *find_device(struct __sk_buff *skb,
+						  __u32 *nested)
+{
+	struct device_key key = {.ifindex = skb->ifindex};
+	struct device *device;
+
+	if (skb->vlan_present) {
+		key.tag = skb->vlan_tci & 0xfff;
+		device = key.tag ? bpf_map_lookup_elem(&devices, &key) : 0;
+		if (device) {
+			*nested = 1;
+			return device;
+		}
+		key.tag = 0;
+	}
+	return bpf_map_lookup_elem(&devices, &key);
+}
+
+static __always_inline int drop_at_entry(struct machine *m, __u32 reason)
+{
+	count_drop(reason);
+	if (m)
+		m->busy = 0;
+	return VERDICT_DROP;
+}
+
+/* Packets that come out of a logical port's device. */
+SEC("tc")
+int ingress(struct __sk_buff *skb)
+{
+	struct machine *m = machine();
+	struct context ctx = {.skb = skb, .m = m};
+	struct device *device;
+	__u32 nested = 0, index;
+	struct dp *dp;
+	int result;
+
+	if (!m)
+		return drop_at_entry(m, DROP_NO_STATE);
+	if (m->busy)
+		return drop_at_entry(0, DROP_NESTED_RUN);
+	m->busy = 1;
+	begin(m, skb);
+	result = parse(skb);
+	if (result < 0)
+		return drop_at_entry(m, -result);
+	device = find_device(skb, &nested);
+	if (!device)
+		return drop_at_entry(m, DROP_NO_DEVICE);
+	index = device->dp;
+	dp = bpf_map_lookup_elem(&dps, &index);
+	if (!dp)
+		return drop_at_entry(m, DROP_NO_DATAPATH);
+	if (nested) {
+		m->w[W_ETH_TYPE_TCI] &= 0xffff0000;
+		m->w[W_FLAGS] |= FLAG_NESTED;
+	}
+	if (device->flags & PORT_F_LOCALPORT)
+		m->w[W_FLAGS] |= FLAG_LOCALPORT;
+	m->w[W_DATAPATH] = index;
+	m->w[W_INPORT] = device->port;
+	m->w[W_CT_ZONE] = device->zone;
+	m->w[W_DNAT_ZONE] = dp->dnat_zone;
+	m->w[W_SNAT_ZONE] = dp->snat_zone;
+	goto_stage(m, 0);
+	return finish(&ctx, m);
+}
+
+/* Packets that the agent puts into the pipeline by a test run. */
+SEC("tc")
+int inject(struct __sk_buff *skb)
+{
+	struct machine *m = machine();
+	struct context ctx = {.skb = skb, .m = m, .inject = 1};
+	struct injection *injection;
+	__u32 zero = 0;
+	int result;
+
+	if (!m)
+		return drop_at_entry(m, DROP_NO_STATE);
+	if (m->busy)
+		return drop_at_entry(0, DROP_NESTED_RUN);
+	m->busy = 1;
+	begin(m, skb);
+	result = parse(skb);
+	if (result < 0)
+		return drop_at_entry(m, -result);
+	injection = bpf_map_lookup_elem(&injections, &zero);
+	if (!injection)
+		return drop_at_entry(m, DROP_NO_STATE);
+	__builtin_memcpy(m->w, injection->words, sizeof(injection->words));
+	if (injection->mac_hi | injection->mac_lo) {
+		m->w[W_ETH_HI] = (m->w[W_ETH_HI] & 0xffff) |
+				 injection->mac_hi << 16;
+		m->w[W_ETH_DST_LO] = injection->mac_lo;
+	}
+	goto_stage(m, injection->stage);
+	if (injection->kind == INJECT_OUTPUT)
+		output(m);
+	return finish(&ctx, m);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
