@@ -295,7 +295,7 @@ static long execute(__u32 i, void *arg)
 		call(m, a);
 		break;
 	case OP_FORK:
-		push_snapshot(m, WORK_FORK, insn->x, 0);
+		push_snapshot(m, WORK_FORK, at + insn->x, 0);
 		break;
 	case OP_OUTPUT:
 		output(m);
@@ -319,7 +319,7 @@ static long execute(__u32 i, void *arg)
 	case OP_GENERATE:
 		check(m, generate_queue(skb, a, at + 1));
 		if (m->run == RUN_CODE)
-			m->pc = insn->x;
+			m->pc = at + insn->x;
 		break;
 	case OP_CHECK_LARGER:
 		m->w[T_RESULT] = frame_length(skb, m) > insn->x;

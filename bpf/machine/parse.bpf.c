@@ -177,7 +177,7 @@ static __always_inline void parse_ip4(struct __sk_buff *skb, struct machine *m,
 			  (__u32)ip[8] << 8 | frag;
 	m->w[W_IP4_SRC] = READ_BE32(ip + 12);
 	m->w[W_IP4_DST] = READ_BE32(ip + 16);
-	m->w[W_CLASS] = CLASS_IP4;
+	m->w[W_CLASS] = CLASS_IP | CLASS_IP4;
 	m->ip_end = ETH_BYTES + total;
 	parse_l4(skb, ip[9], ETH_BYTES + header, total - header);
 }
@@ -257,7 +257,7 @@ static __always_inline void parse_ip6(struct __sk_buff *skb, struct machine *m,
 	m->w[W_IP6_DST1] = READ_BE32(ip + 28);
 	m->w[W_IP6_DST2] = READ_BE32(ip + 32);
 	m->w[W_IP6_DST3] = READ_BE32(ip + 36);
-	m->w[W_CLASS] = CLASS_IP6;
+	m->w[W_CLASS] = CLASS_IP | CLASS_IP6;
 	m->ip_end = end;
 	parse_l4(skb, m->next, m->at, end - m->at);
 }
@@ -346,9 +346,9 @@ __noinline int parse(struct __sk_buff *skb)
 		parse_arp(m, n, CLASS_RARP);
 	/* eth.type counts even when the network header is unusable. */
 	if (type == ETHERTYPE_IP)
-		m->w[W_CLASS] |= CLASS_IP4;
+		m->w[W_CLASS] |= CLASS_IP | CLASS_IP4;
 	else if (type == ETHERTYPE_IPV6)
-		m->w[W_CLASS] |= CLASS_IP6;
+		m->w[W_CLASS] |= CLASS_IP | CLASS_IP6;
 	__builtin_memcpy(&m->wire[W_ETH_HI], &m->w[W_ETH_HI],
 			 (MAX_WORDS - W_ETH_HI) * sizeof(__u32));
 	m->dim_valid = 0;

@@ -29,6 +29,9 @@ class Limit(IntEnum):
     SLOT_DIMS = 4  # set lookups in one tuple
     STAGES = 128  # stage numbers of a datapath: ingress 0-63, egress 64-127
     EGRESS = 64  # number of the first egress stage
+    PORTSEC_IN = 62  # stages that the agent fills itself, from Port_Binding.port_security
+    PORTSEC_IN_ND = 63
+    PORTSEC_OUT = 127
     WORK_DEPTH = 32  # pending clones, multicast groups and returns of one packet
     GENERATED = 8  # pending packets that a verb builds (ICMP errors, resets ...)
     GENERATED_BYTES = 2048  # bytes of the original packet kept for one of them
@@ -138,24 +141,25 @@ class PacketClass(IntFlag):
     SCTP = 1 << 6
     ICMP4 = 1 << 7
     ICMP6 = 1 << 8
+    IP = 1 << 9  # either family
 
 
 class Op(IntEnum):
     """Opcodes of action programs; operands a, b, c (8 bits), x, y (32 bits)."""
 
-    END = 0  # this strand of the packet is done
+    END = 0  # this strand of the packet is done; x: drop reason to count, or 0
     LOAD = 1  # w[a] = (w[a] & ~x) | y
     MOVE = 2  # w[a] = (w[a] & ~x) | (rotate_left(w[b], c) & x)
     NEXT = 3  # go to stage a
     CALL = 4  # visit stage a, then go on behind this instruction with what it left
-    FORK = 5  # put (this state, instruction x) on the work stack, go on here
+    FORK = 5  # put (this state, the instruction x behind this) on the work stack, go on here
     OUTPUT = 6  # ingress: enter the output stage towards w[OUTPORT]
-    DELIVER = 7  # egress: hand the packet to what w[OUTPORT] stands for
+    DELIVER = 7  # egress: hand the packet to what w[OUTPORT] stands for; ends the strand
     DEC_TTL = 8  # one off the TTL; ends the strand if nothing is left
     PUSH = 9  # push SCRATCH0..3 onto the packet's stack
     POP = 10  # pop into SCRATCH0..3
     UNSUPPORTED = 11  # drop, counted under verb number x
-    GENERATE = 12  # verb a (an Op of a generator) with body behind this; goes on at x
+    GENERATE = 12  # verb a (an Op of a generator), body behind this; goes on x behind this
     CHECK_LARGER = 13  # RESULT = frame longer than x bytes
     CT_NEXT = 14  # zone in w[a]
     CT_COMMIT = 15  # zone in w[a], b = CtFlag bits, values in Temp.CT_*
