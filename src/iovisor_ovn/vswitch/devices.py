@@ -70,6 +70,11 @@ class LinkTable:
         for link in listed:
             self.put(link)
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether `take_changed` would return any name."""
+        return bool(self._changed)
+
     def take_changed(self) -> frozenset[str]:
         """Return the names that changed since the last call."""
         changed = frozenset(self._changed)
@@ -107,6 +112,11 @@ class NetDevices:
     def fileno(self) -> int:
         """Return the descriptor that is readable when `run` has something to do."""
         return self._events.fileno()
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether changes have been read that `run` has not returned yet."""
+        return self._table.has_changes
 
     def run(self) -> frozenset[str]:
         """Read the notifications; return the names whose device changed, appeared or went."""

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of the Open_vSwitch database as typed values, read once here.
+
+`COLUMNS` lists what this room reads and writes; whoever opens the database registers it.  Only the
+functions of this file touch the untyped row objects of the ``ovs`` package.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+__all__ = [
+    "COLUMNS",
+    "BridgeRow",
+    "InterfaceRow",
+    "RootRow",
+    "read_bridges",
+    "read_root",
+    "valid_mac",
+]
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "Open_vSwitch": (
+        "bridges",
+        "next_cfg",
+        "cur_cfg",
+        "other_config",
+        "external_ids",
+        "ovs_version",
+        "db_version",
+        "system_type",
+        "system_version",
+        "datapath_types",
+        "iface_types",
+        "dpdk_initialized",
+    ),
+    "Bridge": (
+        "name",
+        "ports",
+        "other_config",
+        "external_ids",
+        "datapath_id",
+        "datapath_version",
+    ),
+    "Port": ("name", "interfaces", "mac"),
+    "Interface": (
+        "name",
+        "type",
+        "options",
+        "mac",
+        "mtu_request",
+        "ofport_request",
+        "ofport",
+        "external_ids",
+        "error",
+        "ifindex",
+        "mac_in_use",
+        "mtu",
+        "admin_state",
+        "link_state",
+        "link_resets",
+        "link_speed",
+        "duplex",
+        "status",
+        "statistics",
+    ),
+}
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_DATAPATH_ID = re.compile(r"(0x)?[0-9a-fA-F]{1,16}")
+_DEFAULT_INTEGRATION_BRIDGE = "br-int"
+_DEFAULT_STATS_INTERVAL_MS = 5000
+_LEAST_STATS_INTERVAL_MS = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceRow:
+    """What others asked for in an Interface row, and the port number that it had.
+
+    ``port_mac`` is the Port row's ``mac``, which stands in for the device's own when the bridge
+    chooses an address.
+    """
+
+    uuid: UUID
+    name: str
+    type: str
+    options: Mapping[str, str]
+    mac: str | None
+    port_mac: str | None
+    mtu_request: int | None
+    ofport_request: int | None
+    ofport: int | None
+    link_resets: int | None
+    ifindex: int | None
+    iface_id: str | None
+    iface_id_ver: str | None
+    encap_ip: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeRow:
+    """A bridge, its interfaces in order of their names, and its configured address and id."""
+
+    uuid: UUID
+    name: str
+    interfaces: tuple[InterfaceRow, ...]
+    mac: str | None
+    datapath_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RootRow:
+    """The one row of table Open_vSwitch."""
+
+    uuid: UUID
+    next_cfg: int
+    integration_bridge: str
+    stats_interval_ms: int
+    system_type: str | None
+
+
+def valid_mac(text: str | None) -> str | None:
+    """Return a usable unicast Ethernet address in lower case, None for anything else."""
+    if text is None or not _MAC.fullmatch(text.lower()):
+        return None
+    first = int(text[:2], 16)
+    return None if first & 1 or not text.strip("0:") else text.lower()
+
+
+def _texts(value: object) -> dict[str, str]:
+    return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
+
+
+def _rows(value: object) -> Iterable[object]:
+    return value if isinstance(value, list) else ()
+
+
+def _first(value: object) -> object:
+    """Return the value of an optional column, which the IDL gives as a list of at most one."""
+    if isinstance(value, list):
+        return value[0] if value else None
+    return value
+
+
+def _number(value: object) -> int | None:
+    found = _first(value)
+    return found if isinstance(found, int) else None
+
+
+def _text(value: object) -> str | None:
+    found = _first(value)
+    return found if isinstance(found, str) else None
+
+
+def _column(row: object, column: str) -> object:
+    value: object = getattr(row, column)
+    return value
+
+
+def _uuid(row: object) -> UUID:
+    value = _column(row, "uuid")
+    if not isinstance(value, UUID):
+        raise TypeError(f"{row!r} has no UUID")
+    return value
+
+
+def read_root(rows: Iterable[object]) -> RootRow | None:
+    """Read the root row; None while the database has none (nobody ran ``ovs-vsctl init``)."""
+    for row in rows:
+        config = _texts(_column(row, "other_config"))
+        ids = _texts(_column(row, "external_ids"))
+        chassis = ids.get("system-id", "")
+        bridge = ids.get(f"ovn-bridge-{chassis}") or ids.get("ovn-bridge")
+        return RootRow(
+            uuid=_uuid(row),
+            next_cfg=_number(_column(row, "next_cfg")) or 0,
+            integration_bridge=bridge or _DEFAULT_INTEGRATION_BRIDGE,
+            stats_interval_ms=_interval(config.get("stats-update-interval", "")),
+            system_type=_text(_column(row, "system_type")),
+        )
+    return None
+
+
+def _interval(text: str) -> int:
+    if not text.isdecimal():
+        return _DEFAULT_STATS_INTERVAL_MS
+    return max(int(text), _LEAST_STATS_INTERVAL_MS)
+
+
+def read_bridges(rows: Iterable[object]) -> tuple[BridgeRow, ...]:
+    """Read the bridges with their interfaces, in order of their names."""
+    return tuple(sorted(map(_read_bridge, rows), key=lambda bridge: bridge.name))
+
+
+def _read_bridge(row: object) -> BridgeRow:
+    config = _texts(_column(row, "other_config"))
+    wanted_id = config.get("datapath-id", "")
+    interfaces = [
+        _read_interface(interface, valid_mac(_text(_column(port, "mac"))))
+        for port in _rows(_column(row, "ports"))
+        for interface in _rows(_column(port, "interfaces"))
+    ]
+    return BridgeRow(
+        uuid=_uuid(row),
+        name=_text(_column(row, "name")) or "",
+        interfaces=tuple(sorted(interfaces, key=lambda interface: interface.name)),
+        mac=valid_mac(config.get("hwaddr")),
+        datapath_id=_datapath_id(wanted_id),
+    )
+
+
+def _datapath_id(text: str) -> str | None:
+    if not _DATAPATH_ID.fullmatch(text) or int(text, 16) == 0:
+        return None
+    return f"{int(text, 16):016x}"
+
+
+def _read_interface(row: object, port_mac: str | None) -> InterfaceRow:
+    ids = _texts(_column(row, "external_ids"))
+    return InterfaceRow(
+        uuid=_uuid(row),
+        name=_text(_column(row, "name")) or "",
+        type=_text(_column(row, "type")) or "",
+        options=_texts(_column(row, "options")),
+        mac=valid_mac(_text(_column(row, "mac"))),
+        port_mac=port_mac,
+        mtu_request=_number(_column(row, "mtu_request")),
+        ofport_request=_number(_column(row, "ofport_request")),
+        ofport=_number(_column(row, "ofport")),
+        link_resets=_number(_column(row, "link_resets")),
+        ifindex=_number(_column(row, "ifindex")),
+        iface_id=ids.get("iface-id") or None,
+        iface_id_ver=ids.get("iface-id-ver") or None,
+        encap_ip=ids.get("encap-ip") or None,
+    )
