@@ -4,5 +4,9 @@
 
 struct __sk_buff;
 
-/* Write the SCTP checksum of the packet anew (its header is at m->l4). */
+/*
+ * Bring the SCTP checksum of the packet (header at m->l4) up to date with the
+ * ports, already stored, that differ between m->w and m->wire. A checksum that
+ * was wrong stays wrong: corruption on the way is not covered up.
+ */
 int sctp_checksum(struct __sk_buff *skb);
