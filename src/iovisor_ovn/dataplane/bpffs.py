@@ -39,6 +39,8 @@ _MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 _MNT_DETACH = 2
 # In /proc/PID/stat, counted from the member behind the command's name.
 _START_TIME_AT = 19
+# Iterators that a kernel with CONFIG_BPF_PRELOAD puts into every bpffs; they cannot be removed.
+_KERNELS_OWN = {"maps.debug", "progs.debug"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +150,11 @@ def _is_bpffs(path: Path) -> bool:
 def _views(run_directory: Path) -> list[_View]:
     # One view per mount namespace, by its oldest process, the oldest first.
     wanted = _identity(run_directory)
-    own = os.readlink("/proc/self/ns/mnt")
+    own = _namespace("self")
     oldest: dict[str, tuple[int, int]] = {}
     for pid, started in _processes():
         try:
-            namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+            namespace = _namespace(pid)
             if (started, pid) < oldest.get(namespace, (started + 1, 0)) and (
                 namespace == own or _identity(Path(f"/proc/{pid}/root{run_directory}")) == wanted
             ):
@@ -168,19 +170,21 @@ def _views(run_directory: Path) -> list[_View]:
 
 def _processes() -> Iterator[tuple[int, int]]:
     # (pid, start time in ticks since boot)
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            stat = Path(f"/proc/{name}/stat").read_text()
+            stat = (process / "stat").read_text()
         except OSError:
             continue
         # The command may hold spaces and parentheses: count from its closing one.
-        yield int(name), int(stat.rpartition(")")[2].split()[_START_TIME_AT])
+        yield int(process.name), int(stat.rpartition(")")[2].split()[_START_TIME_AT])
+
+
+def _namespace(pid: int | str) -> str:
+    return str(Path(f"/proc/{pid}/ns/mnt").readlink())
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    status = os.stat(path)
+    status = path.stat()
     return status.st_dev, status.st_ino
 
 
@@ -234,7 +238,7 @@ def _empty(path: Path) -> None:
         if entry.is_dir() and not entry.is_symlink():
             _empty(entry)
             entry.rmdir()
-        else:
+        elif entry.name not in _KERNELS_OWN:
             entry.unlink()
 
 

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Self
 
 from iovisor_ovn.dataplane import libbpf
@@ -127,7 +128,7 @@ class Map:
         """Open the map pinned at ``path``; its name is the file's."""
         text = os.fspath(path)
         fd = libbpf.check(libbpf.call("bpf_obj_get", text.encode()), f"open the pin {text}")
-        return cls(fd, os.path.basename(text))
+        return cls(fd, Path(text).name)
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Give the map a name in a bpffs; the name must be free."""

@@ -22,7 +22,7 @@ import re
 import struct
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -38,6 +38,8 @@ _LOG_SIZE = 16 << 20
 _LOG_LINES = 40
 _DATA_MAX = 1 << 17
 _CTX_MAX = 4096
+
+_NO_COMMON_LRU = 1 << 1
 
 _BTF_KIND_DATASEC = 15
 _BTF_TYPE = struct.Struct("=III")
@@ -107,32 +109,29 @@ class Program:
         (verified,) = struct.unpack_from("=I", raw, _VERIFIED_INSTRUCTIONS_AT)
         return ProgramInfo(number, tag.hex(), verified, translated)
 
-    def test_run(
-        self, data_in: bytes, ctx_in: bytes = b"", repeat: int = 1, *, ctx_size: int | None = None
-    ) -> TestRun:
+    def test_run(self, data_in: bytes, ctx_in: bytes = b"", repeat: int = 1) -> TestRun:
         """Run the program on a frame (from the Ethernet header on) without a device.
 
         ``ctx_in`` is the leading part of ``struct __sk_buff``, of which the kernel takes mark,
         priority, ifindex, cb, tstamp, wire_len, gso_segs, gso_size and hwtstamp, and wants
-        zero elsewhere. ``ctx_size`` bytes of it come back (as many as went in, unless said).
-        The frame that comes back is the last repetition's; nothing is sent.
+        zero elsewhere; all of it comes back. The frame that comes back is the last
+        repetition's; nothing is sent.
         """
         data_out = ctypes.create_string_buffer(_DATA_MAX)
         ctx_out = ctypes.create_string_buffer(_CTX_MAX)
-        wanted = len(ctx_in) if ctx_size is None else ctx_size
         opts = libbpf.TestRunOpts(
             sz=ctypes.sizeof(libbpf.TestRunOpts), repeat=repeat,
             data_in=_address_of(data_in), data_size_in=len(data_in),
             data_out=ctypes.addressof(data_out), data_size_out=_DATA_MAX,
             ctx_in=_address_of(ctx_in), ctx_size_in=len(ctx_in),
-            ctx_out=ctypes.addressof(ctx_out) if wanted else None, ctx_size_out=wanted,
+            ctx_out=ctypes.addressof(ctx_out), ctx_size_out=_CTX_MAX,
         )  # fmt: skip
         result = libbpf.call("bpf_prog_test_run_opts", self.fd, ctypes.byref(opts))
         libbpf.check(result, f"run program {self.name} on a test frame")
         return TestRun(
             retval=int(opts.retval),
-            data_out=data_out.raw[: int(opts.data_size_out)],
-            ctx_out=ctx_out.raw[: int(opts.ctx_size_out)],
+            data_out=ctypes.string_at(data_out, int(opts.data_size_out)),
+            ctx_out=ctypes.string_at(ctx_out, int(opts.ctx_size_out)),
             duration_ns=int(opts.duration),
         )
 
@@ -141,6 +140,8 @@ class Object:
     """One object file through its life: opened, set up, loaded. Close it when done with it.
 
     ``maps`` and ``programs`` are filled by :meth:`load`; they stay valid after :meth:`close`.
+    The globals are among the maps as libbpf names them (``machine.rodata``, ``machine.bss``);
+    programs in a ``SEC("?...")`` are left out.
     """
 
     def __init__(self, path: Path, handle: int) -> None:
@@ -180,14 +181,9 @@ class Object:
 
     def declared_maps(self) -> dict[str, MapLayout]:
         """Return the layout of each declared map (globals left out) as load would make it."""
+        self._open_handle()
         return {
-            name: MapLayout(
-                type=libbpf.call("bpf_map__type", handle),
-                key_size=libbpf.call("bpf_map__key_size", handle),
-                value_size=libbpf.call("bpf_map__value_size", handle),
-                max_entries=libbpf.call("bpf_map__max_entries", handle),
-                flags=libbpf.call("bpf_map__map_flags", handle),
-            )
+            name: _declared_layout(handle)
             for name, handle in self._map_handles.items()
             if not libbpf.call("bpf_map__is_internal", handle)
         }
@@ -286,6 +282,8 @@ class Object:
             fd = libbpf.check(libbpf.call("bpf_map__fd", handle), f"find map {name}")
             self.maps[name] = Map(os.dup(fd), name)
         for name, handle in self._program_handles.items():
+            if not libbpf.call("bpf_program__autoload", handle):
+                continue
             fd = libbpf.call("bpf_program__fd", handle)
             section = libbpf.text("bpf_program__section_name", handle)
             libbpf.check(fd, f"find program {name}")
@@ -358,6 +356,21 @@ def _handles(
         found[libbpf.text(name_of, current)] = current
         current = libbpf.pointer(following, handle, current)
     return found
+
+
+def _declared_layout(handle: int) -> MapLayout:
+    layout = MapLayout(
+        type=libbpf.call("bpf_map__type", handle),
+        key_size=libbpf.call("bpf_map__key_size", handle),
+        value_size=libbpf.call("bpf_map__value_size", handle),
+        max_entries=libbpf.call("bpf_map__max_entries", handle),
+        flags=libbpf.call("bpf_map__map_flags", handle),
+    )
+    if layout.flags & _NO_COMMON_LRU:
+        # The kernel gives every CPU's own LRU list the same length (htab_map_alloc).
+        cpus = libbpf.possible_cpus()
+        return replace(layout, max_entries=-(-layout.max_entries // cpus) * cpus)
+    return layout
 
 
 def _present(address: int | None) -> int:

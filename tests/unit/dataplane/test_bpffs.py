@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The choice of a mount namespace, on a pretended machine."""
+
+from pathlib import Path
+
+import pytest
+
+from iovisor_ovn.dataplane import bpffs
+from iovisor_ovn.errors import DataplaneError
+
+
+def test_missing_run_directory_is_named(tmp_path: Path) -> None:
+    """Nothing is mounted where the run directory does not exist."""
+    with pytest.raises(DataplaneError, match="nowhere"):
+        bpffs.mount(tmp_path / "nowhere" / "bpffs")
+
+
+def test_nothing_is_unmounted_where_nothing_is_mounted(tmp_path: Path) -> None:
+    """A plain directory with files stays as it is."""
+    (tmp_path / "bpffs").mkdir()
+    (tmp_path / "bpffs" / "file").write_text("kept")
+    assert not bpffs.unmount(tmp_path / "bpffs")
+    assert (tmp_path / "bpffs" / "file").read_text() == "kept"
