@@ -382,9 +382,9 @@ _Static_assert(sizeof(struct member_key) == 20, "member_key");
 
 /* Key of the prefix map (LPM): all behind the length in network byte order. */
 struct prefix_key {
-	__u32 prefixlen; /* 32 for the space and the significant bits of value */
+	__u32 prefixlen; /* 32 for the space, the unused leading bits, the significant bits */
 	__u32 space; /* enum space */
-	__u32 value[4]; /* most significant first, left aligned */
+	__u32 value[4]; /* as in member_key; the significant bits end at prefixlen */
 };
 _Static_assert(sizeof(struct prefix_key) == 24, "prefix_key");
 

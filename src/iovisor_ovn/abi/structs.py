@@ -221,9 +221,9 @@ STRUCTS: dict[str, Struct] = {
         _struct(
             "prefix_key",
             "Key of the prefix map (LPM): all behind the length in network byte order.",
-            ("prefixlen", "__u32", 1, "32 for the space and the significant bits of value"),
+            ("prefixlen", "__u32", 1, "32 for the space, the unused leading bits, the significant bits"),
             ("space", "__u32", 1, "enum space"),
-            ("value", "__u32", 4, "most significant first, left aligned"),
+            ("value", "__u32", 4, "as in member_key; the significant bits end at prefixlen"),
         ),
         _struct(
             "neigh_key",
