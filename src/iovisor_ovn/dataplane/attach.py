@@ -66,7 +66,10 @@ class Attachment:
 def has_tcx() -> bool:
     """Tell whether the kernel has tcx, by asking what the loopback device has attached."""
     result = libbpf.bpf_syscall(_BPF_PROG_QUERY, _query(_LOOPBACK_IFINDEX, None, 0))
-    return result >= 0 or result == -errno.ENODEV
+    if result == -errno.EINVAL:
+        return False
+    libbpf.check(result, "ask the kernel for tcx")
+    return True
 
 
 def attach_ingress(

@@ -21,7 +21,7 @@ import os
 import re
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -252,8 +252,16 @@ class Object:
         self._collect()
         return self
 
-    def adopt_or_create(self, pin_dir: str | os.PathLike[str], abi_version: int) -> Adoption:
+    def adopt_or_create(
+        self,
+        pin_dir: str | os.PathLike[str],
+        abi_version: int,
+        names: Collection[str] | None = None,
+    ) -> Adoption:
         """Load with the maps pinned for this ABI version, and pin those that were not there.
+
+        ``names`` says which maps outlive the agent (all, unless said); the others are made
+        anew by each load and belong to its programs.
 
         ``pin_dir`` is a directory in a bpffs. A map whose layout differs from the pinned one
         (a size option changed, say) is refused with DataplaneError naming the difference, and
@@ -263,6 +271,8 @@ class Object:
         place = Path(pin_dir) / f"v{abi_version}" / "maps"
         place.mkdir(parents=True, exist_ok=True)
         declared = self.declared_maps()
+        if names is not None:
+            declared = {name: layout for name, layout in declared.items() if name in names}
         pinned = {name: Map.open_pin(place / name) for name in declared if (place / name).exists()}
         try:
             self.reuse(pinned)

@@ -19,6 +19,7 @@ from iovisor_ovn.dataplane import (
     Map,
     Object,
     Program,
+    attach,
     attach_ingress,
     attached,
     detach,
@@ -33,7 +34,6 @@ both_hooks = pytest.mark.parametrize("hook", list(Hook))
 
 _PORT = 4242
 _TC_ACT_SHOT = 2
-_SO_RCVBUFFORCE = 33
 _NOWHERE = 9999
 
 
@@ -51,7 +51,6 @@ def sockets(wire: Wire, enter: Enter) -> Iterator[tuple[socket.socket, socket.so
     """Open a sender at the far end and a receiver at the near end of the wire."""
     with enter(wire.near):
         receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        receiver.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 26)
         receiver.bind((wire.address, _PORT))
         receiver.settimeout(10)
     with enter(wire.far):
@@ -59,6 +58,38 @@ def sockets(wire: Wire, enter: Enter) -> Iterator[tuple[socket.socket, socket.so
         sender.connect((wire.address, _PORT))
     with closing(sender), closing(receiver):
         yield sender, receiver
+
+
+class _Traffic:
+    """Datagrams one by one, each received before the next is sent, so that no queue can drop."""
+
+    def __init__(self, sender: socket.socket, receiver: socket.socket) -> None:
+        self.sent = 0
+        self._sender, self._receiver = sender, receiver
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait_for(self, number: int) -> None:
+        """Wait until that many were sent."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.sent >= number, timeout=10)
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            datagram = struct.pack("=I", self.sent)
+            self._sender.send(datagram)
+            assert self._receiver.recv(100) == datagram
+            with self._changed:
+                self.sent += 1
+                self._changed.notify()
 
 
 def _counted(shared: Map, slot: int = 0) -> int:
@@ -84,6 +115,18 @@ def test_this_kernel_decides_about_tcx() -> None:
     """The probe agrees with the kernel release (tcx came with 6.6)."""
     major, minor = (int(part) for part in os.uname().release.split(".")[:2])
     assert has_tcx() == ((major, minor) >= (6, 6))
+
+
+def test_kernel_without_tcx_gets_a_filter(
+    wire: Wire, enter: Enter, loaded: Object, pins: BpfFs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless told otherwise, the hook is what the kernel offers."""
+    with enter(wire.near):
+        monkeypatch.setattr(attach, "has_tcx", lambda: False)
+        assert attach_ingress(loaded.programs["tally"], wire.ifindex, pins.path).hook is Hook.CLSACT
+        assert detach(wire.ifindex, pins.path)
+        monkeypatch.setattr(attach, "has_tcx", lambda: True)
+        assert attach_ingress(loaded.programs["tally"], wire.ifindex, pins.path).hook is Hook.TCX
 
 
 @both_hooks
@@ -122,33 +165,22 @@ def test_program_is_exchanged_without_a_gap(
     pins: BpfFs,
 ) -> None:
     """While two programs take turns under traffic, every datagram meets one of them."""
-    sender, receiver = sockets
     first = _load(binding_path, slot=0)
     second = _load(binding_path, first.maps["shared"], slot=1)
-    stop = threading.Event()
-    sent = 0
-
-    def send() -> None:
-        nonlocal sent
-        while not stop.is_set():
-            sender.send(struct.pack("=I", sent))
-            sent += 1
-
+    traffic = _Traffic(*sockets)
     with enter(wire.near):
         attach_ingress(first.programs["count"], wire.ifindex, pins.path, hook)
-        traffic = threading.Thread(target=send)
         traffic.start()
         try:
-            for _turn in range(100):
+            for turn in range(100):
                 for binding in (second, first):
                     attach_ingress(binding.programs["count"], wire.ifindex, pins.path, hook)
+                    # Without this, an idle sender could sleep through all the turns.
+                    traffic.wait_for(4 * turn)
         finally:
-            stop.set()
-            traffic.join()
-        for number in range(sent):
-            assert receiver.recv(100) == struct.pack("=I", number)
+            traffic.stop()
     by_program = [_counted(first.maps["shared"], slot) for slot in (0, 1)]
-    assert sum(by_program) == sent
+    assert sum(by_program) == traffic.sent
     assert min(by_program) > 0
 
 

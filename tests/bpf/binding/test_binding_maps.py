@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from iovisor_ovn.dataplane import Map, MapLayout, MapType, Object, Update
+from iovisor_ovn.dataplane import Map, MapLayout, MapType, Object, Update, maps
 from iovisor_ovn.errors import DataplaneError, MapFullError
 
 pytestmark = pytest.mark.needs_bpf
@@ -86,6 +86,13 @@ def test_batches_go_on_over_several_system_calls() -> None:
     big.update_many(_keys(numbers), _values(numbers))
     assert sorted(big.items()) == sorted(_entries(numbers))
     big.close()
+
+
+def test_small_chunks_find_every_entry(flows: Map, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hash bucket that does not fit into the reader's buffer makes it larger, not the loss."""
+    monkeypatch.setattr(maps, "_BATCH_ENTRIES", 1)
+    flows.update_many(_keys(range(1000)), _values(range(1000)))
+    assert sorted(flows.items()) == sorted(_entries(range(1000)))
 
 
 def test_full_map_is_named_with_its_capacity(flows: Map) -> None:

@@ -141,7 +141,9 @@ def test_unmount_forgets_every_pin(run_directory: Path) -> None:
     """After the unmount there is nothing to find, and the next mount is empty."""
     with mount(run_directory / "bpffs") as first:
         (first.path / "v1" / "maps").mkdir(parents=True)
-    assert unmount(run_directory / "bpffs")
+        assert unmount(run_directory / "bpffs")
+        # Somebody who still holds the file system must not keep the pins alive.
+        assert not (first.path / "v1").exists()
     assert not unmount(run_directory / "bpffs")
     with mount(run_directory / "bpffs") as second:
         assert not (second.path / "v1").exists()

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loaded machine with its maps under typed names; knows layouts, not OVN.
+
+Maps that hold what the network learned (connections, neighbours, MAC addresses) are pinned and
+adopted by the next agent. The pipeline's maps belong to one load: a restarted agent builds its
+pipeline beside the running one and then exchanges the program on each device, so that every
+packet meets one whole pipeline.
+"""
+
+import os
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from iovisor_ovn.abi import ABI_VERSION, STRUCTS, Drop, InjectKind, Limit
+from iovisor_ovn.dataplane.attach import attach_ingress, attached, detach
+from iovisor_ovn.dataplane.maps import Map
+from iovisor_ovn.dataplane.program import Object, Program, remove_other_versions
+from iovisor_ovn.errors import DataplaneError
+
+__all__ = ["LASTING_MAPS", "OBJECT_PATH", "ArraySizes", "Machine"]
+
+#: Built by ``make build``.
+OBJECT_PATH = Path(__file__).parent / "programs" / "machine.bpf.o"
+
+#: Maps whose contents outlive the agent.
+LASTING_MAPS = frozenset({"connections", "fragments", "neighbours", "fdb"})
+
+_BANKS = 2
+_ENTRY_MAPS = ("entries4", "entries8", "entries16", "entries40")
+_ARRAYS = ("insns", "guards", "shapes", "lists", "slots")
+_DP = STRUCTS["dp"]
+_SKB_MARK_AT = 8  # offset of mark in struct __sk_buff
+_SKB_SIZE = 192
+_SKB_GSO_SIZE_AT = 176
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySizes:
+    """Elements of the arrays that the compiler fills."""
+
+    slots: int
+    insns: int
+    shapes: int
+    guards: int
+    lists: int
+    datapaths: int
+
+
+class _Array:
+    """A memory-mapped array: element ``i`` starts at ``i * stride``."""
+
+    def __init__(self, bpf_map: Map) -> None:
+        self.memory = bpf_map.memory()
+        self.stride = bpf_map.element_stride
+        self.length = bpf_map.max_entries
+        self.value_size = bpf_map.value_size
+
+    def write(self, index: int, data: bytes) -> None:
+        """Write consecutive elements."""
+        if self.value_size == self.stride:
+            at = index * self.stride
+            self.memory[at : at + len(data)] = data
+            return
+        for offset in range(0, len(data), self.value_size):
+            at = (index + offset // self.value_size) * self.stride
+            self.memory[at : at + self.value_size] = data[offset : offset + self.value_size]
+
+
+class Machine:
+    """One load of the machine. Close it when done; what is attached goes on."""
+
+    def __init__(self, maps: Mapping[str, Map], programs: Mapping[str, Program],
+                 pin_dir: str | os.PathLike[str], adopted: frozenset[str]) -> None:  # fmt: skip
+        """Use :meth:`load`."""
+        self.maps = dict(maps)
+        self.adopted = adopted
+        self._programs = dict(programs)
+        self._pin_dir = pin_dir
+        self._arrays = {name: _Array(self.maps[name]) for name in _ARRAYS}
+        self._stages = self.maps["stages"].memory().cast("Q")
+        self._dps = _Array(self.maps["dps"])
+        self._dp_words = self._dps.memory.cast("I")
+        self._dp_quads = self._dps.memory.cast("Q")
+        self._dims = _Array(self.maps["dims"])
+        self._rows: dict[int, dict[int, tuple[int, int, bool]]] = {}
+
+    @classmethod
+    def load(
+        cls, pin_dir: str | os.PathLike[str], max_entries: Mapping[str, int] | None = None,
+        path: Path = OBJECT_PATH,
+    ) -> Self:  # fmt: skip
+        """Load the object; adopt lasting maps pinned under ``pin_dir``, make the others.
+
+        Raises ProgramLoadError, DataplaneError (object missing: ``make build``).
+        """
+        if not path.exists():
+            raise DataplaneError(f"{path} is missing: run `make build`")
+        with Object.open(path) as machine:
+            machine.set_max_entries(max_entries or {})
+            adoption = machine.adopt_or_create(pin_dir, ABI_VERSION, LASTING_MAPS)
+            return cls(machine.maps, machine.programs, pin_dir, adoption.adopted)
+
+    def close(self) -> None:
+        """Let go of maps and programs."""
+        for array in (*self._arrays.values(), self._dps, self._dims):
+            array.memory.release()
+        for item in (*self.maps.values(), *self._programs.values()):
+            item.close()
+
+    @property
+    def sizes(self) -> ArraySizes:
+        """What fits."""
+        lengths = {name: array.length for name, array in self._arrays.items()}
+        return ArraySizes(datapaths=self._dps.length, **lengths)
+
+    # -- pipeline ------------------------------------------------------------------------
+
+    def write_array(self, name: str, index: int, data: bytes) -> None:
+        """Write elements of insns, guards, shapes, lists or slots from ``index`` on."""
+        self._arrays[name].write(index, data)
+
+    def put_entries(self, key_class: int, entries: Mapping[bytes, bytes]) -> None:
+        """Add or replace entries of one key length."""
+        if entries:
+            table = self.maps[_ENTRY_MAPS[key_class]]
+            table.update_many(b"".join(entries), b"".join(entries.values()))
+
+    def delete_entries(self, key_class: int, keys: Iterable[bytes]) -> None:
+        """Delete entries of one key length; all must be there."""
+        joined = b"".join(keys)
+        if joined:
+            self.maps[_ENTRY_MAPS[key_class]].delete_many(joined)
+
+    def put_datapath(self, index: int, *, key: int, flags: int, dnat_zone: int,
+                     snat_zone: int) -> None:  # fmt: skip
+        """Set what a datapath is; its stages stay."""
+        at = index * self._dps.stride // 4
+        for member, value in (("key", key), ("flags", flags), ("dnat_zone", dnat_zone),
+                              ("snat_zone", snat_zone)):  # fmt: skip
+            self._dp_words[at + _DP.offset_of(member) // 4] = value
+
+    def switch_rows(self, rows: Mapping[tuple[int, int], tuple[int, int, bool]]) -> None:
+        """Put stage rows into force: all of a datapath at once.
+
+        ``rows`` maps (datapath index, stage) to (first slot, slots, does more than pass on).
+        """
+        for (index, stage), row in rows.items():
+            self._rows.setdefault(index, {})[stage] = row
+        for index in {index for index, _stage in rows}:
+            self._switch_bank(index, self._rows[index])
+
+    def _switch_bank(self, index: int, rows: Mapping[int, tuple[int, int, bool]]) -> None:
+        bank_at = index * self._dps.stride // 4 + _DP.offset_of("bank") // 4
+        bank = 1 - self._dp_words[bank_at]
+        base = (index * _BANKS + bank) * Limit.STAGES
+        work = [0, 0]
+        for stage in range(Limit.STAGES):
+            first, length, has_work = rows.get(stage, (0, 0, False))
+            self._stages[base + stage] = first | length << 32
+            if has_work and length:
+                work[stage // 64] |= 1 << stage % 64
+        work_at = index * self._dps.stride // 8 + _DP.offset_of("work") // 8 + bank * 2
+        self._dp_quads[work_at], self._dp_quads[work_at + 1] = work
+        self._dp_words[bank_at] = bank
+
+    def put_dimension(self, index: int, space: int, *, prefixes: bool,
+                      pieces: tuple[tuple[int, int, int], ...]) -> None:  # fmt: skip
+        """Define a dimension: pieces are (word, shift, mask), most significant first."""
+        data = STRUCTS["dim"].pack(
+            n_words=len(pieces), space=space, prefixes=int(prefixes),
+            word=tuple(word for word, _shift, _mask in pieces),
+            shift=tuple(shift for _word, shift, _mask in pieces),
+            mask=tuple(mask for _word, _shift, mask in pieces),
+        )  # fmt: skip
+        self._dims.write(index, data)
+
+    # -- devices -------------------------------------------------------------------------
+
+    def attach(self, ifindex: int) -> None:
+        """Let this load's program work on what the device receives."""
+        attach_ingress(self._programs["ingress"], ifindex, self._pin_dir)
+
+    def detach(self, ifindex: int) -> None:
+        """Take the program off a device; one that is gone is fine."""
+        detach(ifindex, self._pin_dir)
+
+    def attached(self) -> frozenset[int]:
+        """Devices that run a program of ours, of this load or an earlier one."""
+        return frozenset(item.ifindex for item in attached(self._pin_dir))
+
+    def settle(self) -> None:
+        """All devices run this load: forget what earlier versions pinned."""
+        remove_other_versions(self._pin_dir, ABI_VERSION)
+
+    # -- packets and counters ------------------------------------------------------------
+
+    def inject(
+        self, frame: bytes, words: tuple[int, ...], *, kind: InjectKind = InjectKind.OUTPUT,
+        stage: int = 0, mac: int = 0,
+    ) -> None:  # fmt: skip
+        """Put a frame into the pipeline with pipeline state ``words`` (24 words).
+
+        ``mac`` (48 bits, 0 = none) becomes eth.dst. Raises DataplaneError if the kernel
+        refuses the frame (longer than about a page on kernels before 6.12).
+        """
+        data = STRUCTS["injection"].pack(
+            kind=kind, stage=stage, mac_hi=mac >> 32, mac_lo=mac & 0xFFFFFFFF, words=words
+        )
+        self.maps["injections"].update(struct.pack("=I", 0), data)
+        self._programs["inject"].test_run(frame)
+
+    def test(self, frame: bytes, ifindex: int, repeat: int = 1) -> tuple[int, bytes, int]:
+        """Run the ingress program on a frame as if it came from ``ifindex`` (tests, benchmarks).
+
+        Returns (verdict, frame after, nanoseconds per run).
+        """
+        context = bytearray(_SKB_SIZE)
+        struct.pack_into("=I", context, 40, ifindex)
+        result = self._programs["ingress"].test_run(frame, bytes(context), repeat)
+        return result.retval, result.data_out, result.duration_ns
+
+    def drops(self) -> dict[Drop, int]:
+        """Packets by drop reason since this load, without zeros."""
+        table = self.maps["drops"]
+        counts = {}
+        for reason in Drop:
+            values = table.lookup_per_cpu(struct.pack("=I", reason)) or []
+            total = sum(int.from_bytes(value[:8], "little") for value in values)
+            if total:
+                counts[reason] = total
+        return counts
+
+    def unsupported(self) -> dict[int, int]:
+        """Packets by number of the verb that is not executed, without zeros."""
+        counts = {}
+        for key, joined in self.maps["unsupported"].items():
+            values = self.maps["unsupported"].split_per_cpu(joined)
+            total = sum(int.from_bytes(value[:8], "little") for value in values)
+            if total:
+                counts[int.from_bytes(key, "little")] = total
+        return counts
