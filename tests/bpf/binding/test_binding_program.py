@@ -154,6 +154,18 @@ def test_next_start_finds_contents(binding_path: Path, pins: BpfFs) -> None:
     assert second.maps["flows"].lookup(_KEY) == _VALUE
 
 
+def test_only_named_maps_outlive_the_load(binding_path: Path, pins: BpfFs) -> None:
+    """Maps that are not named belong to one load: neither pinned nor found by the next."""
+    for expected in (None, _VALUE):
+        with Object.open(binding_path) as binding:
+            binding.adopt_or_create(pins.path, 3, names={"flows"})
+        assert binding.maps["flows"].lookup(_KEY) == expected
+        assert binding.maps["recent"].items() == []
+        binding.maps["flows"].update(_KEY, _VALUE)
+        binding.maps["recent"].update(_KEY, _KEY)
+    assert [pin.name for pin in (pins.path / "v3" / "maps").iterdir()] == ["flows"]
+
+
 def test_half_pinned_state_is_completed(binding_path: Path, pins: BpfFs) -> None:
     """An agent that died while pinning left some maps: these are kept, the rest made."""
     with Object.open(binding_path) as first:
