@@ -26,15 +26,14 @@ __all__ = ["LASTING_MAPS", "OBJECT_PATH", "ArraySizes", "Machine"]
 OBJECT_PATH = Path(__file__).parent / "programs" / "machine.bpf.o"
 
 #: Maps whose contents outlive the agent.
-LASTING_MAPS = frozenset({"connections", "fragments", "neighbours", "fdb"})
+LASTING_MAPS = frozenset({"connections", "fragments", "neighbours", "fdb_entries"})
 
 _BANKS = 2
 _ENTRY_MAPS = ("entries4", "entries8", "entries16", "entries40")
 _ARRAYS = ("insns", "guards", "shapes", "lists", "slots")
 _DP = STRUCTS["dp"]
-_SKB_MARK_AT = 8  # offset of mark in struct __sk_buff
 _SKB_SIZE = 192
-_SKB_GSO_SIZE_AT = 176
+_SKB_IFINDEX_AT = 40  # offset of ifindex in struct __sk_buff
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +106,10 @@ class Machine:
         """Let go of maps and programs."""
         for array in (*self._arrays.values(), self._dps, self._dims):
             array.memory.release()
-        for item in (*self.maps.values(), *self._programs.values()):
-            item.close()
+        for bpf_map in self.maps.values():
+            bpf_map.close()
+        for program in self._programs.values():
+            program.close()
 
     @property
     def sizes(self) -> ArraySizes:
@@ -218,7 +219,7 @@ class Machine:
         Returns (verdict, frame after, nanoseconds per run).
         """
         context = bytearray(_SKB_SIZE)
-        struct.pack_into("=I", context, 40, ifindex)
+        struct.pack_into("=I", context, _SKB_IFINDEX_AT, ifindex)
         result = self._programs["ingress"].test_run(frame, bytes(context), repeat)
         return result.retval, result.data_out, result.duration_ns
 

@@ -1,0 +1,474 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All compiled stages of all datapaths, and what has to change in the maps.
+
+A *flow* goes into its stage as (patterns, priority, program). Patterns with the same masks
+form a *tuple*; a tuple is one slot of the stage and its entries share one entry map. A tuple
+with a single entry needs no map: its guards tell all. Words that have the same value in all
+entries of a tuple become guards too, so that most packets are turned away without a lookup.
+
+Changes are collected per stage and handed out by :meth:`Image.drain` as a :class:`Delta`.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from iovisor_ovn.abi import STRUCTS, GuardKind, Limit, Program
+from iovisor_ovn.compiler.allocate import Interned, Rows
+from iovisor_ovn.compiler.patterns import Guard, Pattern
+
+__all__ = ["Capacity", "Delta", "Image", "Insn"]
+
+KEY_WORDS = (4, 8, 16, 40)
+_DIRECT_WORDS = 3
+_INSN = STRUCTS["insn"]
+_SLOT = STRUCTS["slot"]
+_SHAPE = STRUCTS["shape"]
+_GUARD = STRUCTS["guard"]
+_ENTRY = STRUCTS["entry"]
+
+
+class Insn(NamedTuple):
+    """One instruction; operands as ``Op`` says."""
+
+    op: int
+    a: int = 0
+    b: int = 0
+    c: int = 0
+    x: int = 0
+    y: int = 0
+
+
+ProgramText = tuple[Insn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Elements of the machine's arrays."""
+
+    slots: int
+    insns: int
+    shapes: int
+    guards: int
+    lists: int
+
+
+@dataclass(slots=True)
+class Delta:
+    """Changes to the maps; apply in the order of the members.
+
+    ``insns``, ``guards``, ``slots``, ``shapes``, ``lists``: (index, bytes) of array elements
+    that nothing reads yet. ``entries``: per key class, key to value of new and changed
+    entries. ``rows``: (datapath index, stage) to (first slot, slots) and whether the stage does
+    more than pass packets on; a datapath's rows take effect together. ``gone``: per key
+    class, keys to delete when the rows are in force.
+    """
+
+    insns: list[tuple[int, bytes]] = field(default_factory=list)
+    guards: list[tuple[int, bytes]] = field(default_factory=list)
+    shapes: list[tuple[int, bytes]] = field(default_factory=list)
+    lists: list[tuple[int, bytes]] = field(default_factory=list)
+    slots: list[tuple[int, bytes]] = field(default_factory=list)
+    entries: tuple[dict[bytes, bytes], ...] = field(
+        default_factory=lambda: tuple({} for _ in KEY_WORDS)
+    )
+    rows: dict[tuple[int, int], tuple[int, int, bool]] = field(default_factory=dict)
+    gone: tuple[set[bytes], ...] = field(default_factory=lambda: tuple(set() for _ in KEY_WORDS))
+
+    def __bool__(self) -> bool:
+        """There is something to apply."""
+        return bool(
+            self.insns or self.guards or self.shapes or self.lists or self.slots or self.rows
+            or any(self.entries) or any(self.gone)
+        )  # fmt: skip
+
+
+Identity = tuple[int, tuple[tuple[int, int], ...], tuple[Guard, ...], tuple[int, ...]]
+Values = tuple[int, ...]  # of the words, then the set ids
+
+
+class _Layout(NamedTuple):
+    """How a tuple's entries lie in the maps."""
+
+    uid: int
+    fixed: tuple[tuple[int, int], ...]  # (position in the identity's words, value) guarded
+    free: tuple[int, ...]  # positions of the words in the key
+    key_class: int
+    shape: int
+
+
+@dataclass(slots=True)
+class _Tuple:
+    """Entries with the same masks in one stage."""
+
+    identity: Identity
+    entries: dict[Values, list[tuple[int, object, int]]] = field(default_factory=dict)
+    priorities: dict[int, int] = field(default_factory=dict)
+    dirty: set[Values] = field(default_factory=set)
+    layout: _Layout | None = None
+    stored: dict[Values, tuple[bytes, bytes]] = field(default_factory=dict)
+    more: tuple[int, int] | None = None
+    slot: bytes = b""
+
+    @property
+    def max_priority(self) -> int:
+        return max(self.priorities)
+
+
+@dataclass(slots=True)
+class _Stage:
+    tuples: dict[Identity, _Tuple] = field(default_factory=dict)
+    changed: set[Identity] = field(default_factory=set)
+    row: tuple[int, int] = (0, 0)
+
+
+class Image:
+    """The compiler's whole output. Flow ids are any hashable values of the caller."""
+
+    def __init__(self, capacity: Capacity) -> None:
+        """Start empty."""
+        self._delta = Delta()
+        self._slot_rows = Rows("slots", capacity.slots)
+        self._guard_rows = Rows("guards", capacity.guards)
+        self._shape_rows = Rows("shapes", capacity.shapes, first=1)
+        self._programs: Interned[ProgramText] = Interned(
+            Rows("insns", capacity.insns, first=Program.FIRST), self._write_program
+        )
+        self._lists: Interned[tuple[int, ...]] = Interned(
+            Rows("lists", capacity.lists, first=1), self._write_list
+        )
+        self._shapes: dict[tuple[tuple[int, int], ...], int] = {}
+        self._stages: dict[tuple[int, int], _Stage] = {}
+        self._changed: set[tuple[int, int]] = set()
+        self._flows: dict[object, list[tuple[tuple[int, int], Identity, Values, int]]] = {}
+        self._next_uid = 1
+        self._now = time.monotonic()
+
+    # -- flows ---------------------------------------------------------------------------
+
+    def add_flow(
+        self, flow: object, where: tuple[int, int], priority: int, patterns: Iterable[Pattern],
+        program: Program | ProgramText,
+    ) -> None:  # fmt: skip
+        """Put a flow into the stage ``where`` = (datapath index, stage)."""
+        stage = self._stages.setdefault(where, _Stage())
+        places = self._flows.setdefault(flow, [])
+        for pattern in patterns:
+            index = self._take_program(program)
+            identity, values = _split(pattern)
+            item = stage.tuples.get(identity)
+            if item is None:
+                item = stage.tuples[identity] = _Tuple(identity)
+            item.entries.setdefault(values, []).append((priority, flow, index))
+            item.priorities[priority] = item.priorities.get(priority, 0) + 1
+            item.dirty.add(values)
+            stage.changed.add(identity)
+            places.append((where, identity, values, priority))
+        self._changed.add(where)
+
+    def remove_flow(self, flow: object) -> None:
+        """Take a flow out of every stage; unknown ones are ignored."""
+        for where, identity, values, priority in self._flows.pop(flow, ()):
+            stage = self._stages[where]
+            item = stage.tuples[identity]
+            candidates = item.entries[values]
+            position = next(i for i, c in enumerate(candidates) if c[:2] == (priority, flow))
+            _priority, _flow, program = candidates.pop(position)
+            self._release_program(program)
+            item.priorities[priority] -= 1
+            if not item.priorities[priority]:
+                del item.priorities[priority]
+            if not candidates:
+                del item.entries[values]
+            item.dirty.add(values)
+            stage.changed.add(identity)
+            self._changed.add(where)
+
+    def program_text(self, index: int) -> ProgramText | Program:
+        """Instructions of a stored program (for printing)."""
+        return Program(index) if index < Program.FIRST else self._programs.value_at(index)
+
+    # -- lists ---------------------------------------------------------------------------
+
+    def take_list(self, numbers: tuple[int, ...]) -> int:
+        """Index of a list of numbers; 0 is the empty list. Give it back when unused."""
+        if not numbers:
+            return 0
+        return self._lists.take(numbers, len(numbers) + 1, self._now)
+
+    def release_list(self, index: int) -> None:
+        """One user less."""
+        if index:
+            self._lists.give_back(index, len(self._lists.value_at(index)) + 1, self._now)
+
+    # -- what the maps need --------------------------------------------------------------
+
+    def drain(self) -> Delta:
+        """Compile what changed since the last call; raises :class:`MapFullError`."""
+        self._now = time.monotonic()
+        for where in sorted(self._changed):
+            self._flush_stage(where)
+        self._changed.clear()
+        delta, self._delta = self._delta, Delta()
+        return delta
+
+    @property
+    def entry_count(self) -> int:
+        """Distinct entries of all stages: what grows with rules, not with set members."""
+        return sum(len(t.entries) for s in self._stages.values() for t in s.tuples.values())
+
+    @property
+    def program_count(self) -> int:
+        """Distinct action programs."""
+        return len(self._programs)
+
+    def use(self) -> dict[str, int]:
+        """Elements in use by array."""
+        return {"slots": self._slot_rows.used, "guards": self._guard_rows.used,
+                "shapes": len(self._shapes)}  # fmt: skip
+
+    # -- internals -----------------------------------------------------------------------
+
+    def _take_program(self, program: Program | ProgramText) -> int:
+        if isinstance(program, Program):
+            return int(program)
+        return self._programs.take(program, len(program), self._now)
+
+    def _release_program(self, index: int) -> None:
+        if index >= Program.FIRST:
+            length = len(self._programs.value_at(index))
+            self._programs.give_back(index, length, self._now)
+
+    def _write_program(self, index: int, program: ProgramText) -> None:
+        self._delta.insns.append((index, b"".join(_insn_bytes(insn) for insn in program)))
+
+    def _write_list(self, index: int, numbers: tuple[int, ...]) -> None:
+        values = (len(numbers), *numbers)
+        self._delta.lists.append((index, b"".join(v.to_bytes(4, "little") for v in values)))
+
+    def _flush_stage(self, where: tuple[int, int]) -> None:
+        stage = self._stages[where]
+        reorder = False
+        for identity in stage.changed:
+            item = stage.tuples.get(identity)
+            if item is None:
+                continue
+            before = item.slot
+            if item.entries:
+                self._flush_tuple(item)
+            else:
+                self._drop_entries(item)
+                self._release_more(item)
+                del stage.tuples[identity]
+                item.slot = b""
+            reorder |= before != item.slot
+        stage.changed.clear()
+        if reorder:
+            self._write_row(where, stage)
+        if not stage.tuples:
+            del self._stages[where]
+
+    def _write_row(self, where: tuple[int, int], stage: _Stage) -> None:
+        ordered = sorted(stage.tuples.values(), key=lambda item: -item.max_priority)
+        if stage.row[1]:
+            self._slot_rows.give_back(*stage.row, self._now)
+        length = len(ordered)
+        first = self._slot_rows.take(length, self._now) if length else 0
+        stage.row = (first, length)
+        if length:
+            self._delta.slots.append((first, b"".join(item.slot for item in ordered)))
+        self._delta.rows[where] = (first, length, not _passes_on(stage))
+
+    def _flush_tuple(self, item: _Tuple) -> None:
+        words = item.identity[1]
+        if len(item.entries) == 1 and len(words) <= _DIRECT_WORDS:
+            self._drop_entries(item)
+            item.layout = None
+            self._write_slot(item, *self._direct(item))
+            item.dirty.clear()
+            return
+        if item.layout is None or not self._layout_holds(item, item.layout):
+            self._drop_entries(item)
+            item.layout = self._new_layout(item)
+            item.dirty = set(item.entries)
+        layout = item.layout
+        gone, entries = self._delta.gone[layout.key_class], self._delta.entries[layout.key_class]
+        for values in item.dirty:
+            stored = item.stored.pop(values, None)
+            candidates = item.entries.get(values)
+            if not candidates:
+                if stored is not None:
+                    gone.add(stored[0])
+                    entries.pop(stored[0], None)
+                continue
+            key = stored[0] if stored else _key(item.identity, values, layout)
+            priority, _flow, program = _best(candidates)
+            value = _ENTRY.pack(program=program, priority=priority)
+            if stored is None or stored[1] != value:
+                entries[key] = value
+                gone.discard(key)
+            item.stored[values] = (key, value)
+        item.dirty.clear()
+        tests = tuple(
+            Guard(GuardKind.EQUAL, *words[position], value) for position, value in layout.fixed
+        )
+        self._write_slot(item, tests, layout, 0)
+
+    def _direct(self, item: _Tuple) -> tuple[tuple[Guard, ...], None, int]:
+        """Guards that stand for the only entry's key, and its program."""
+        _class, words, _guards, dims = item.identity
+        ((values, candidates),) = item.entries.items()
+        tests = [
+            Guard(GuardKind.EQUAL, word, mask, value)
+            for (word, mask), value in zip(words, values, strict=False)
+        ]
+        tests += [
+            Guard(GuardKind.IN_SET, dim, 0, number)
+            for dim, number in zip(dims, values[len(words) :], strict=True)
+        ]
+        return tuple(tests), None, _best(candidates)[2]
+
+    def _layout_holds(self, item: _Tuple, layout: _Layout) -> bool:
+        return all(
+            values[position] == value
+            for values in item.dirty
+            if values in item.entries
+            for position, value in layout.fixed
+        )
+
+    def _new_layout(self, item: _Tuple) -> _Layout:
+        _class, words, guards, dims = item.identity
+        room = max(0, Limit.SLOT_GUARDS - len(guards))
+        fixed: list[tuple[int, int]] = []
+        some = next(iter(item.entries))
+        for position in range(len(words)):
+            if len(fixed) < room and len(item.entries) > 1 and all(
+                values[position] == some[position] for values in item.entries
+            ):
+                fixed.append((position, some[position]))
+        taken = {position for position, _value in fixed}
+        free = tuple(position for position in range(len(words)) if position not in taken)
+        length = 1 + len(free) + len(dims)
+        key_class = next(i for i, limit in enumerate(KEY_WORDS) if length <= limit)
+        shape = self._take_shape(tuple(words[position] for position in free), key_class)
+        uid = self._next_uid
+        self._next_uid += 1
+        return _Layout(uid, tuple(fixed), free, key_class, shape)
+
+    def _take_shape(self, words: tuple[tuple[int, int], ...], key_class: int) -> int:
+        identity = (*words, (-1, key_class))
+        index = self._shapes.get(identity)
+        if index is None:
+            index = self._shape_rows.take(1, self._now)
+            self._shapes[identity] = index
+            data = _SHAPE.pack(
+                n_words=len(words), key_class=key_class,
+                words=tuple(word for word, _mask in words),
+                masks=tuple(mask for _word, mask in words),
+            )  # fmt: skip
+            self._delta.shapes.append((index, data))
+        return index
+
+    def _drop_entries(self, item: _Tuple) -> None:
+        if item.layout is None:
+            return
+        gone = self._delta.gone[item.layout.key_class]
+        entries = self._delta.entries[item.layout.key_class]
+        for key, _value in item.stored.values():
+            gone.add(key)
+            entries.pop(key, None)
+        item.stored.clear()
+
+    def _release_more(self, item: _Tuple) -> None:
+        if item.more is not None:
+            self._guard_rows.give_back(*item.more, self._now)
+            item.more = None
+
+    def _write_slot(
+        self, item: _Tuple, tests: tuple[Guard, ...], layout: _Layout | None, program: int
+    ) -> None:
+        class_bits, _words, guards, dims = item.identity
+        simple = [g for g in guards if g.kind != GuardKind.NOT_ALL_EQUAL]
+        groups = [g for g in guards if g.kind == GuardKind.NOT_ALL_EQUAL]
+        ordered = [*tests, *simple]
+        inline, more = ordered[: Limit.SLOT_GUARDS], ordered[Limit.SLOT_GUARDS :] + groups
+        first = self._write_more(item, more)
+        slot = {
+            "uid": layout.uid if layout else 0,
+            "program": program,
+            "class_mask": class_bits,
+            "class_value": class_bits,
+            "max_priority": item.max_priority,
+            "shape": layout.shape if layout else 0,
+            "n_guards": len(inline),
+            "n_more": len(more),
+            "more": first,
+            "n_dims": len(dims) if layout else 0,
+            "dims": dims if layout else (),
+            "guard_kind": tuple(g.kind for g in inline),
+            "guard_word": tuple(g.word for g in inline),
+            "guard_mask": tuple(g.mask for g in inline),
+            "guard_value": tuple(g.value for g in inline),
+        }
+        item.slot = _SLOT.pack(**slot)
+
+    def _write_more(self, item: _Tuple, more: list[Guard]) -> int:
+        self._release_more(item)
+        if not more:
+            return 0
+        if len(more) > Limit.MORE_GUARDS:
+            raise ValueError(f"a match needs {len(more)} tests, {Limit.MORE_GUARDS} are possible")
+        first = self._guard_rows.take(len(more), self._now)
+        item.more = (first, len(more))
+        sizes: dict[int, int] = {}
+        for guard in more:
+            sizes[guard.group] = sizes.get(guard.group, 0) + 1
+        data = b"".join(
+            _GUARD.pack(kind=g.kind, word=g.word, n=sizes[g.group] if g.group else 1,
+                        mask=g.mask, value=g.value)
+            for g in sorted(more, key=lambda g: g.group)
+        )  # fmt: skip
+        self._delta.guards.append((first, data))
+        return first
+
+
+def _insn_bytes(insn: Insn) -> bytes:
+    return _INSN.pack(op=insn.op, a=insn.a, b=insn.b, c=insn.c, x=insn.x, y=insn.y)
+
+
+def _split(pattern: Pattern) -> tuple[Identity, Values]:
+    identity = (
+        pattern.class_bits,
+        tuple((word, mask) for word, mask, _value in pattern.words),
+        pattern.guards,
+        tuple(dim for dim, _number in pattern.dims),
+    )
+    values = (
+        *(value for _word, _mask, value in pattern.words),
+        *(number for _dim, number in pattern.dims),
+    )
+    return identity, values
+
+
+def _key(identity: Identity, values: Values, layout: _Layout) -> bytes:
+    n_words = len(identity[1])
+    key = [layout.uid, *(values[position] for position in layout.free), *values[n_words:]]
+    data = b"".join(value.to_bytes(4, "little") for value in key)
+    return data.ljust(4 * KEY_WORDS[layout.key_class], b"\0")
+
+
+def _best(candidates: list[tuple[int, object, int]]) -> tuple[int, object, int]:
+    """Highest priority; among equals (undefined in OVN) the same one every time."""
+    return max(candidates, key=lambda item: (item[0], str(item[1])))
+
+
+def _passes_on(stage: _Stage) -> bool:
+    """The stage is only ``1 -> next;``."""
+    if len(stage.tuples) != 1:
+        return False
+    (item,) = stage.tuples.values()
+    if item.identity != (0, (), (), ()):
+        return False
+    (candidates,) = item.entries.values()
+    return _best(candidates)[2] == Program.NEXT

@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Action lists to action programs.
+
+::
+
+    reg0[0] = 1; next;                    LOAD  reg0 mask 0x1 value 0x1
+                                          NEXT  stage + 1
+
+    clone { outport = "a"; output; };     FORK  -> 3 behind
+    next;                                 LOAD  outport 5
+                                          OUTPUT
+                                          NEXT  stage + 1
+
+Jumps are relative, so that equal texts give equal programs wherever they lie. A verb that the
+machine does not execute makes the whole list one counted drop: half a list would be wrong.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from iovisor_ovn.abi import CtFlag, Drop, Limit, Op, Program, Temp, Word
+from iovisor_ovn.compiler import packet
+from iovisor_ovn.compiler.image import Insn, ProgramText
+from iovisor_ovn.compiler.packet import Piece, pieces, segments, slice_pieces
+from iovisor_ovn.compiler.patterns import Names, Unexecutable
+from iovisor_ovn.language import (
+    Action,
+    ActionList,
+    CheckPktLarger,
+    CheckPortSec,
+    Clone,
+    Constant,
+    CtClear,
+    CtCommit,
+    CtCommitNat,
+    CtNext,
+    DecTtl,
+    Drop as DropAction,
+    Exchange,
+    FieldRef,
+    GetFdb,
+    GetNeighbor,
+    Load,
+    LookupFdb,
+    LookupNeighbor,
+    Move,
+    Nested,
+    Next,
+    Output,
+    OvnFieldLoad,
+    Pop,
+    Push,
+    PutFdb,
+    PutNeighbor,
+)
+
+__all__ = ["Compiled", "ProgramCompiler"]
+
+_GENERATORS = {
+    "arp": Op.GEN_ARP,
+    "nd_ns": Op.GEN_ND_NS,
+    "nd_na": Op.GEN_ND_NA,
+    "nd_na_router": Op.GEN_ND_NA_ROUTER,
+    "icmp4": Op.GEN_ICMP4,
+    "icmp4_error": Op.GEN_ICMP4_ERROR,
+    "icmp6": Op.GEN_ICMP6,
+    "icmp6_error": Op.GEN_ICMP6_ERROR,
+    "tcp_reset": Op.GEN_TCP_RESET,
+    "sctp_abort": Op.GEN_SCTP_ABORT,
+    "reject": Op.GEN_REJECT,
+}
+_ALL = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A program, and the name of the verb that made it a counted drop, if one did."""
+
+    program: Program | ProgramText
+    unsupported: str = ""
+
+
+@dataclass(slots=True)
+class ProgramCompiler:
+    """Compiles the action lists of one stage of one datapath.
+
+    ``egress`` and ``table`` say which stage; ``verb_number`` numbers verbs that are not executed.
+    """
+
+    names: Names
+    egress: bool
+    table: int
+    is_router: bool
+    verb_number: Callable[[str], int]
+    _code: list[Insn] = field(default_factory=list)
+
+    def compile(self, actions: ActionList) -> Compiled:
+        """The program of a list."""
+        body = actions.actions
+        if not body or (len(body) == 1 and isinstance(body[0], DropAction)):
+            return Compiled(Program.DROP)
+        if len(body) == 1 and isinstance(body[0], Next) and self._is_following(body[0]):
+            return Compiled(Program.NEXT)
+        self._code = []
+        try:
+            self._sequence(body, Drop.POLICY)
+        except Unexecutable as error:
+            verb = str(error)
+            return Compiled((Insn(Op.UNSUPPORTED, x=self.verb_number(verb)),), verb)
+        return Compiled(tuple(self._code))
+
+    def _is_following(self, action: Next) -> bool:
+        return (action.pipeline == "egress") == self.egress and action.table == self.table + 1
+
+    def _emit(self, op: Op, a: int = 0, b: int = 0, c: int = 0, x: int = 0, y: int = 0) -> int:
+        self._code.append(Insn(op, a, b, c, x, y))
+        return len(self._code) - 1
+
+    def _patch_jump(self, at: int) -> None:
+        """Let the jump at ``at`` lead to what is emitted next."""
+        self._code[at] = self._code[at]._replace(x=len(self._code) - at)
+
+    def _sequence(self, body: Sequence[Action], at_end: Drop = Drop.NONE) -> None:
+        """Emit actions one after the other; what ends a strand is forked unless it is last."""
+        for position, action in enumerate(body):
+            last = position == len(body) - 1
+            if self._ends_strand(action):
+                fork = None if last else self._emit(Op.FORK)
+                self._action(action)
+                if fork is not None:
+                    self._patch_jump(fork)
+                    continue
+                return
+            self._action(action)
+        self._emit(Op.END, x=at_end)
+
+    @staticmethod
+    def _ends_strand(action: Action) -> bool:
+        return isinstance(action, Output | Next | CtNext | CtCommitNat)
+
+    def _action(self, action: Action) -> None:
+        handler = _HANDLERS.get(type(action))
+        if handler is None:
+            raise Unexecutable(_verb_name(action))
+        handler(self, action)
+
+    # -- moving bits ---------------------------------------------------------------------
+
+    def _load(self, place: tuple[Piece, ...], value: int, mask: int = -1) -> None:
+        words = packet.masked_words(place, value, mask & ((1 << 128) - 1))
+        for word, (word_mask, word_value) in words.items():
+            self._emit(Op.LOAD, word, x=word_mask, y=word_value)
+
+    def _copy(self, dst: tuple[Piece, ...], src: tuple[Piece, ...]) -> None:
+        for item in segments(dst, src):
+            self._emit(Op.MOVE, item.dst, item.src, item.rotate, item.mask)
+
+    def _place(self, ref: FieldRef) -> tuple[Piece, ...]:
+        place = pieces(ref.field.name)
+        if place is None:
+            raise Unexecutable(f"field {ref.field.name}")
+        return slice_pieces(place, ref.offset, ref.width)
+
+    def _argument(self, dst: tuple[Piece, ...], ref: FieldRef) -> None:
+        """Copy a field into a temporary, zeros above."""
+        place = self._place(ref)
+        width = sum(piece.width for piece in place)
+        for piece in dst:
+            if piece.lsb + piece.width > width:
+                self._emit(Op.LOAD, piece.word, x=_ALL, y=0)
+        self._copy(dst, place)
+
+    def _result(self, ref: FieldRef) -> None:
+        self._copy(self._place(ref), packet.RESULT)
+
+    def _zone(self, explicit: str | None = None) -> int:
+        if not self.is_router:
+            return Word.CT_ZONE
+        return Word.SNAT_ZONE if explicit == "snat" else Word.DNAT_ZONE
+
+    # -- verbs ---------------------------------------------------------------------------
+
+    def _output(self, _action: Output) -> None:
+        self._emit(Op.DELIVER if self.egress else Op.OUTPUT)
+
+    def _next(self, action: Next) -> None:
+        self._emit(Op.NEXT, _stage(action.pipeline == "egress", action.table))
+
+    def _following(self) -> None:
+        self._emit(Op.NEXT, _stage(self.egress, self.table + 1))
+
+    def _do_load(self, action: Load) -> None:
+        place = self._place(action.ref)
+        constant = action.constant
+        if isinstance(constant, Constant):
+            mask = -1 if constant.mask is None else constant.mask
+            self._load(place, constant.value, mask)
+        else:
+            self._load(place, (None if constant == "none" else self.names.port_key(constant)) or 0)
+
+    def _move(self, action: Move) -> None:
+        self._copy(self._place(action.dst), self._place(action.src))
+
+    def _exchange(self, action: Exchange) -> None:
+        one, other = self._place(action.a), self._place(action.b)
+        self._copy(packet.SCRATCH, one)
+        self._copy(one, other)
+        self._copy(other, packet.SCRATCH)
+
+    def _push(self, action: Push) -> None:
+        self._argument(packet.SCRATCH, action.ref)
+        self._emit(Op.PUSH)
+
+    def _pop(self, action: Pop) -> None:
+        self._emit(Op.POP)
+        self._copy(self._place(action.ref), packet.SCRATCH)
+
+    def _dec_ttl(self, _action: DecTtl) -> None:
+        self._emit(Op.DEC_TTL)
+
+    def _clone(self, action: Clone) -> None:
+        fork = self._emit(Op.FORK)
+        self._sequence(action.body)
+        self._patch_jump(fork)
+
+    def _nested(self, action: Nested) -> None:
+        generate = self._emit(Op.GENERATE, _GENERATORS[action.verb])
+        self._sequence(action.body)
+        self._patch_jump(generate)
+
+    def _ovn_field(self, action: OvnFieldLoad) -> None:
+        if action.name == "icmp4.frag_mtu":
+            self._load(_required("icmp4.frag_mtu"), action.value.value)
+            self._load(_required("icmp4.code"), 4)
+        elif action.name == "icmp6.frag_mtu":
+            self._load(_required("icmp6.frag_mtu"), action.value.value)
+            self._load(_required("icmp6.type"), 2)
+            self._load(_required("icmp6.code"), 0)
+        else:
+            raise Unexecutable(f"field {action.name}")
+
+    def _ct_next(self, action: CtNext) -> None:
+        self._emit(Op.CT_NEXT, self._zone(action.zone))
+        self._following()
+
+    def _ct_commit(self, action: CtCommit) -> None:
+        flags = 0
+        for temp in range(Temp.CT_MARK, Temp.CT_LABEL_MASK3 + 1):
+            self._emit(Op.LOAD, temp, x=_ALL, y=0)
+        for item in action.loads:
+            ref = item.ref if isinstance(item, Load) else item.dst
+            is_mark = ref.field.name == "ct_mark"
+            flags |= CtFlag.MARK if is_mark else CtFlag.LABEL
+            value = packet.CT_MARK if is_mark else packet.CT_LABEL
+            mask = packet.CT_MARK_MASK if is_mark else packet.CT_LABEL_MASK
+            place = slice_pieces(value, ref.offset, ref.width)
+            mask_place = slice_pieces(mask, ref.offset, ref.width)
+            if isinstance(item, Move):
+                self._copy(place, self._place(item.src))
+                self._load(mask_place, -1)
+            elif isinstance(item.constant, Constant):
+                bits = -1 if item.constant.mask is None else item.constant.mask
+                self._load(place, item.constant.value, bits)
+                self._load(mask_place, bits, bits)
+        self._emit(Op.CT_COMMIT, self._zone(), flags)
+
+    def _ct_commit_nat(self, action: CtCommitNat) -> None:
+        self._emit(Op.CT_NAT, self._zone(action.zone))
+        self._following()
+
+    def _ct_clear(self, _action: CtClear) -> None:
+        self._emit(Op.CT_CLEAR)
+
+    def _get_neighbor(self, action: GetNeighbor) -> None:
+        self._argument(packet.PORT, action.port)
+        self._argument(packet.IP, action.ip)
+        self._emit(Op.NEIGH_GET)
+
+    def _put_neighbor(self, action: PutNeighbor) -> None:
+        self._argument(packet.PORT, action.port)
+        self._argument(packet.IP, action.ip)
+        self._argument(packet.MAC, action.mac)
+        self._emit(Op.NEIGH_PUT)
+
+    def _lookup_neighbor(self, action: LookupNeighbor) -> None:
+        self._argument(packet.PORT, action.port)
+        self._argument(packet.IP, action.ip)
+        if action.mac is not None:
+            self._argument(packet.MAC, action.mac)
+        self._emit(Op.NEIGH_LOOKUP, int(action.mac is not None))
+        self._result(action.result)
+
+    def _get_fdb(self, action: GetFdb) -> None:
+        if action.verb != "get_fdb":
+            raise Unexecutable(action.verb)
+        self._argument(packet.MAC, action.mac)
+        self._emit(Op.FDB_GET)
+        self._result(action.result)
+
+    def _put_fdb(self, action: PutFdb) -> None:
+        self._argument(packet.PORT, action.port)
+        self._argument(packet.MAC, action.mac)
+        self._emit(Op.FDB_PUT)
+
+    def _lookup_fdb(self, action: LookupFdb) -> None:
+        self._argument(packet.PORT, action.port)
+        self._argument(packet.MAC, action.mac)
+        self._emit(Op.FDB_LOOKUP)
+        self._result(action.result)
+
+    def _check_port_sec(self, action: CheckPortSec) -> None:
+        stage = Limit.PORTSEC_IN if action.direction == "in" else Limit.PORTSEC_OUT
+        self._emit(Op.LOAD, Temp.RESULT, x=_ALL, y=0)
+        self._emit(Op.CALL, stage)
+        self._result(action.result)
+
+    def _check_larger(self, action: CheckPktLarger) -> None:
+        self._emit(Op.CHECK_LARGER, x=action.size)
+        self._result(action.result)
+
+
+def _stage(egress: bool, table: int) -> int:
+    return (Limit.EGRESS if egress else 0) + table
+
+
+def _required(name: str) -> tuple[Piece, ...]:
+    place = pieces(name)
+    assert place is not None, name
+    return place
+
+
+def _verb_name(action: Action) -> str:
+    for attribute in ("verb", "name"):
+        name = getattr(action, attribute, None)
+        if isinstance(name, str):
+            return name
+    return type(action).__name__
+
+
+# One method for each executed node of the action tree.
+_HANDLERS: dict[type, Callable[..., None]] = {
+    Output: ProgramCompiler._output,
+    Next: ProgramCompiler._next,
+    Load: ProgramCompiler._do_load,
+    Move: ProgramCompiler._move,
+    Exchange: ProgramCompiler._exchange,
+    Push: ProgramCompiler._push,
+    Pop: ProgramCompiler._pop,
+    DecTtl: ProgramCompiler._dec_ttl,
+    Clone: ProgramCompiler._clone,
+    Nested: ProgramCompiler._nested,
+    OvnFieldLoad: ProgramCompiler._ovn_field,
+    CtNext: ProgramCompiler._ct_next,
+    CtCommit: ProgramCompiler._ct_commit,
+    CtCommitNat: ProgramCompiler._ct_commit_nat,
+    CtClear: ProgramCompiler._ct_clear,
+    GetNeighbor: ProgramCompiler._get_neighbor,
+    PutNeighbor: ProgramCompiler._put_neighbor,
+    LookupNeighbor: ProgramCompiler._lookup_neighbor,
+    GetFdb: ProgramCompiler._get_fdb,
+    PutFdb: ProgramCompiler._put_fdb,
+    LookupFdb: ProgramCompiler._lookup_fdb,
+    CheckPortSec: ProgramCompiler._check_port_sec,
+    CheckPktLarger: ProgramCompiler._check_larger,
+}

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sets stay sets: ids, members and the lists that resolve a packet's value to its sets.
+
+The machine looks a value up once and gets the list of all sets that hold it; an entry's key
+holds one set id per *dimension* (field of the packet that sets are tested on). So the number
+of entries does not depend on the number of members, and a new member is one map update.
+
+A set has members in several value spaces (``Space``): an address set can hold IPv4, IPv6 and
+Ethernet addresses, each found by the fields of that space. Literal value lists that would
+multiply entries become unnamed sets in a space of their own field.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from iovisor_ovn.abi import Limit, Space
+from iovisor_ovn.compiler.packet import Piece
+
+__all__ = ["Dimension", "Member", "SetTable", "parse_member"]
+
+GROUP_DIMENSIONS = {"inport": 0, "outport": 1}
+_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}\Z")
+_WIDTH = {Space.IP4: 32, Space.IP6: 128, Space.ETH: 48}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A prefix of a space: the ``length`` most significant bits of ``value`` count."""
+
+    space: int
+    value: int
+    length: int
+
+    @property
+    def is_host(self) -> bool:
+        """It stands for a single value."""
+        return self.length == space_width(self.space)
+
+
+def space_width(space: int) -> int:
+    """Bits of a value in a space; literal sets' own spaces are as wide as their field."""
+    return _WIDTH.get(Space(space), 32) if space < Space.OTHER else 32
+
+
+def parse_member(text: str) -> Member | None:
+    """A member as written in Address_Set.addresses; ``None`` if it is not a host or prefix."""
+    if _MAC.match(text):
+        return Member(Space.ETH, int(text.replace(":", ""), 16), 48)
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+    space = Space.IP4 if network.version == 4 else Space.IP6
+    return Member(space, int(network.network_address), network.prefixlen)
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """How the machine reads the value of a dimension: pieces, most significant first."""
+
+    index: int
+    space: int
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(slots=True)
+class _Set:
+    id: int
+    members: frozenset[Member] = frozenset()
+
+
+@dataclass(slots=True)
+class SetTable:
+    """All sets in use, and what has to change in the maps since the last :meth:`drain`.
+
+    ``alloc_list`` turns a tuple of set ids into a list index of the machine's list map.
+    """
+
+    _ids: dict[str, _Set] = field(default_factory=dict)
+    _free: list[int] = field(default_factory=list)
+    _next: int = 1
+    _holders: dict[Member, set[int]] = field(default_factory=dict)
+    _lengths: dict[int, dict[int, int]] = field(default_factory=dict)
+    _dirty: set[Member] = field(default_factory=set)
+    _dimensions: dict[tuple[str, int, int], Dimension] = field(default_factory=dict)
+    _spaces: dict[str, int] = field(default_factory=dict)
+
+    def set_id(self, name: str) -> int:
+        """Id of a set, allocated on first use."""
+        item = self._ids.get(name)
+        if item is None:
+            number = self._free.pop() if self._free else self._next
+            if number == self._next:
+                self._next += 1
+            item = self._ids[name] = _Set(number)
+        return item.id
+
+    def define(self, name: str, members: Iterable[Member]) -> None:
+        """Give a set exactly these members. Cost: linear in what changes, plus one hash each."""
+        self.set_id(name)
+        item = self._ids[name]
+        wanted = frozenset(members)
+        for member in item.members - wanted:
+            self._remove(member, item.id)
+        for member in wanted - item.members:
+            self._add(member, item.id)
+        item.members = wanted
+
+    def forget(self, name: str) -> None:
+        """Drop a set; its id may be used again."""
+        item = self._ids.pop(name, None)
+        if item is not None:
+            for member in item.members:
+                self._remove(member, item.id)
+            self._free.append(item.id)
+
+    def size(self, name: str) -> int:
+        """Members of a set, 0 if there is none of this name."""
+        item = self._ids.get(name)
+        return len(item.members) if item else 0
+
+    def space_of(self, field_name: str, width: int) -> int:
+        """Space of literal sets of a field that is no address."""
+        del width
+        return self._spaces.setdefault(field_name, Space.OTHER + len(self._spaces))
+
+    def dimension(
+        self, field_name: str, offset: int, space: int, place: tuple[Piece, ...]
+    ) -> Dimension | None:
+        """The dimension that reads a field's bits; ``None`` when the machine has no more."""
+        key = (field_name, offset, space)
+        known = self._dimensions.get(key)
+        if known is None:
+            stable = all(piece.word >= 24 for piece in place)
+            taken = {item.index for item in self._dimensions.values()}
+            candidates = (
+                range(len(GROUP_DIMENSIONS), Limit.CACHED_DIMS)
+                if stable
+                else range(Limit.CACHED_DIMS, Limit.DIMS)
+            )
+            index = next((i for i in candidates if i not in taken), None)
+            if index is None:
+                return None
+            ordered = tuple(sorted(place, key=lambda piece: -piece.lsb))
+            known = self._dimensions[key] = Dimension(index, space, ordered)
+        return known
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """Dimensions in use, except those of port groups."""
+        return tuple(self._dimensions.values())
+
+    def has_prefixes(self, space: int) -> bool:
+        """Some member of the space is shorter than a host."""
+        return any(n for length, n in self._lengths.get(space, {}).items()
+                   if length < space_width(space))
+
+    def drain(self) -> dict[Member, tuple[int, ...]]:
+        """Members whose set ids changed, with their new ids (empty = delete), sorted.
+
+        A host's ids include those of the prefixes that cover it, a prefix's those of shorter
+        prefixes, because the machine stops at the first hit.
+        """
+        affected = set(self._dirty)
+        for dirty in self._dirty:
+            if not dirty.is_host:
+                affected.update(self._covered(dirty))
+        self._dirty.clear()
+        return {member: self._ids_of(member) for member in affected}
+
+    def everything(self) -> dict[Member, tuple[int, ...]]:
+        """All members with their set ids: what a rebuild of the maps needs."""
+        return {member: self._ids_of(member) for member in self._holders}
+
+    def _ids_of(self, member: Member) -> tuple[int, ...]:
+        if member not in self._holders:
+            return ()
+        ids = set(self._holders[member])
+        width = space_width(member.space)
+        for length in self._lengths.get(member.space, {}):
+            if length < member.length:
+                keep = ((1 << length) - 1) << (width - length) if length else 0
+                ids |= self._holders.get(Member(member.space, member.value & keep, length), set())
+        return tuple(sorted(ids))
+
+    def _covered(self, prefix: Member) -> list[Member]:
+        shift = space_width(prefix.space) - prefix.length
+        return [
+            member
+            for member in self._holders
+            if member.space == prefix.space
+            and member.length > prefix.length
+            and member.value >> shift == prefix.value >> shift
+        ]
+
+    def _add(self, member: Member, number: int) -> None:
+        self._holders.setdefault(member, set()).add(number)
+        lengths = self._lengths.setdefault(member.space, {})
+        lengths[member.length] = lengths.get(member.length, 0) + 1
+        self._dirty.add(member)
+
+    def _remove(self, member: Member, number: int) -> None:
+        holders = self._holders[member]
+        holders.discard(number)
+        if not holders:
+            del self._holders[member]
+        lengths = self._lengths[member.space]
+        lengths[member.length] -= 1
+        if not lengths[member.length]:
+            del lengths[member.length]
+        self._dirty.add(member)
+
+
+ListAllocator = Callable[[tuple[int, ...]], int]
