@@ -18,7 +18,7 @@ from iovisor_ovn.errors import DeviceError
 from iovisor_ovn.vswitch.devices import NetDevices
 from iovisor_ovn.vswitch.internal import InternalDevice, InternalDevices
 from iovisor_ovn.vswitch.ports import NumberWish, PortNumbers, bridge_mac, least_mtu
-from iovisor_ovn.vswitch.rows import BridgeRow, InterfaceRow, valid_mac
+from iovisor_ovn.vswitch.rows import Bridge, InterfaceRow, valid_mac
 from iovisor_ovn.vswitch.rtnl import Link
 
 __all__ = ["BridgePorts", "BridgeState", "FailedPort", "OpenPort"]
@@ -65,7 +65,7 @@ class _Opened:
     device: Link | InternalDevice | None
 
 
-def is_internal(bridge: str, row: InterfaceRow) -> bool:
+def _is_internal(bridge: str, row: InterfaceRow) -> bool:
     """Return whether the agent makes the device: types internal and tap, and the bridge's own port."""
     return row.name == bridge or row.type in ("internal", "tap")
 
@@ -83,12 +83,12 @@ class BridgePorts:
         self._mtu_bytes: int | None = None
         self._complaints: dict[str, str] = {}
 
-    def reconcile(self, bridge: BridgeRow) -> BridgeState:
+    def reconcile(self, bridge: Bridge) -> BridgeState:
         """Bring the devices to what the rows say, and return what came of it."""
         failed: list[FailedPort] = []
         others = self._open_others(bridge, failed)
-        macs = [mac for port in others if (mac := _port_mac(port)) is not None]
-        mac = bridge_mac(bridge.mac, macs)
+        macs = [mac for port in others if (mac := _port_mac(bridge, port)) is not None]
+        mac = bridge_mac(bridge.row.mac, macs)
         internal = self._open_internal(bridge, mac, failed)
         local = self._local_device(bridge, mac, internal, failed)
         self._set_mtus(others, internal, local)
@@ -99,10 +99,10 @@ class BridgePorts:
         named = local.named if local is not None else None
         return BridgeState((*ports, *failed), named.mac if named is not None else mac)
 
-    def _open_others(self, bridge: BridgeRow, failed: list[FailedPort]) -> list[_Opened]:
+    def _open_others(self, bridge: Bridge, failed: list[FailedPort]) -> list[_Opened]:
         opened: list[_Opened] = []
         for row in bridge.interfaces:
-            if is_internal(bridge.name, row):
+            if _is_internal(self._name, row):
                 continue
             error = _type_error(row)
             link = self._devices.get(row.name) if row.type in ("", "system") else None
@@ -115,13 +115,13 @@ class BridgePorts:
         return opened
 
     def _open_internal(
-        self, bridge: BridgeRow, mac: str | None, failed: list[FailedPort]
+        self, bridge: Bridge, mac: str | None, failed: list[FailedPort]
     ) -> list[_Opened]:
         opened: list[_Opened] = []
         for row in bridge.interfaces:
-            if not is_internal(bridge.name, row):
+            if not _is_internal(self._name, row):
                 continue
-            wanted = mac if row.name == bridge.name else row.mac
+            wanted = mac if row.name == self._name else row.mac
             try:
                 opened.append(_Opened(row, self._ensure(row.name, wanted)))
             except DeviceError as error:
@@ -130,21 +130,21 @@ class BridgePorts:
 
     def _local_device(
         self,
-        bridge: BridgeRow,
+        bridge: Bridge,
         mac: str | None,
         internal: list[_Opened],
         failed: list[FailedPort],
     ) -> InternalDevice | None:
         """Return the bridge's own device; a bridge has one even if no Interface row names it."""
         for port in internal:
-            if port.row.name == bridge.name and isinstance(port.device, InternalDevice):
+            if port.row.name == self._name and isinstance(port.device, InternalDevice):
                 return port.device
-        if any(port.row.name == bridge.name for port in failed):
+        if any(port.row.name == self._name for port in failed):
             return None
         try:
-            return self._ensure(bridge.name, mac)
+            return self._ensure(self._name, mac)
         except DeviceError as error:
-            self._complain(bridge.name, str(error))
+            self._complain(self._name, str(error))
             return None
 
     def _ensure(self, name: str, mac: str | None) -> InternalDevice:
@@ -226,10 +226,10 @@ class BridgePorts:
             _log.warn(f"device_not_set bridge={self._name} what={what!r} reason={text!r}")
 
 
-def _port_mac(port: _Opened) -> str | None:
+def _port_mac(bridge: Bridge, port: _Opened) -> str | None:
     """Return the address that a port lends to its bridge's local device."""
     own = port.device.mac if isinstance(port.device, Link) else None
-    return port.row.port_mac or valid_mac(own)
+    return bridge.port_macs.get(port.row.name) or valid_mac(own)
 
 
 def _type_error(row: InterfaceRow) -> str | None:

@@ -6,17 +6,23 @@ functions of this file touch the untyped row objects of the ``ovs`` package.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
 __all__ = [
     "COLUMNS",
+    "CONFIG_COLUMNS",
+    "Bridge",
     "BridgeRow",
     "InterfaceRow",
+    "PortRow",
     "RootRow",
-    "read_bridges",
+    "read_bridge",
+    "read_interface",
+    "read_port",
     "read_root",
+    "row_uuid",
     "valid_mac",
 ]
 
@@ -74,12 +80,23 @@ _DEFAULT_STATS_INTERVAL_MS = 5000
 _LEAST_STATS_INTERVAL_MS = 5000
 
 
+# The columns that say what is wanted; a change of any other asks for nothing.
+CONFIG_COLUMNS: Mapping[str, frozenset[str]] = {
+    "Open_vSwitch": frozenset({"bridges", "next_cfg", "other_config", "external_ids"}),
+    "Bridge": frozenset({"name", "ports", "other_config"}),
+    "Port": frozenset({"interfaces", "mac"}),
+    "Interface": frozenset(
+        {"name", "type", "options", "mac", "mtu_request", "ofport_request", "external_ids"}
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class InterfaceRow:
-    """What others asked for in an Interface row, and the port number that it had.
+    """What others asked for in an Interface row.
 
-    ``port_mac`` is the Port row's ``mac``, which stands in for the device's own when the bridge
-    chooses an address.
+    ``ofport``, ``link_resets`` and ``ifindex`` are what an agent before this one wrote there; they
+    matter when the row is first met.
     """
 
     uuid: UUID
@@ -87,7 +104,6 @@ class InterfaceRow:
     type: str
     options: Mapping[str, str]
     mac: str | None
-    port_mac: str | None
     mtu_request: int | None
     ofport_request: int | None
     ofport: int | None
@@ -99,14 +115,31 @@ class InterfaceRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PortRow:
+    """A port: the UUIDs of its interfaces, and the address that it lends to the bridge, if set."""
+
+    interfaces: tuple[UUID, ...]
+    mac: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class BridgeRow:
-    """A bridge, its interfaces in order of their names, and its configured address and id."""
+    """A bridge: the UUIDs of its ports, and its configured address and datapath id, if any."""
 
     uuid: UUID
     name: str
-    interfaces: tuple[InterfaceRow, ...]
+    ports: tuple[UUID, ...]
     mac: str | None
     datapath_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge with its interfaces in order of their names, and Port addresses by interface name."""
+
+    row: BridgeRow
+    interfaces: tuple[InterfaceRow, ...]
+    port_macs: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +165,9 @@ def _texts(value: object) -> dict[str, str]:
     return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
 
 
-def _rows(value: object) -> Iterable[object]:
-    return value if isinstance(value, list) else ()
+def _uuids(value: object) -> tuple[UUID, ...]:
+    rows = value if isinstance(value, list) else []
+    return tuple(row_uuid(row) for row in rows if row is not None)
 
 
 def _first(value: object) -> object:
@@ -158,28 +192,27 @@ def _column(row: object, column: str) -> object:
     return value
 
 
-def _uuid(row: object) -> UUID:
+def row_uuid(row: object) -> UUID:
+    """Return the UUID of any row."""
     value = _column(row, "uuid")
     if not isinstance(value, UUID):
         raise TypeError(f"{row!r} has no UUID")
     return value
 
 
-def read_root(rows: Iterable[object]) -> RootRow | None:
-    """Read the root row; None while the database has none (nobody ran ``ovs-vsctl init``)."""
-    for row in rows:
-        config = _texts(_column(row, "other_config"))
-        ids = _texts(_column(row, "external_ids"))
-        chassis = ids.get("system-id", "")
-        bridge = ids.get(f"ovn-bridge-{chassis}") or ids.get("ovn-bridge")
-        return RootRow(
-            uuid=_uuid(row),
-            next_cfg=_number(_column(row, "next_cfg")) or 0,
-            integration_bridge=bridge or _DEFAULT_INTEGRATION_BRIDGE,
-            stats_interval_ms=_interval(config.get("stats-update-interval", "")),
-            system_type=_text(_column(row, "system_type")),
-        )
-    return None
+def read_root(row: object) -> RootRow:
+    """Read the row of table Open_vSwitch."""
+    config = _texts(_column(row, "other_config"))
+    ids = _texts(_column(row, "external_ids"))
+    chassis = ids.get("system-id", "")
+    bridge = ids.get(f"ovn-bridge-{chassis}") or ids.get("ovn-bridge")
+    return RootRow(
+        uuid=row_uuid(row),
+        next_cfg=_number(_column(row, "next_cfg")) or 0,
+        integration_bridge=bridge or _DEFAULT_INTEGRATION_BRIDGE,
+        stats_interval_ms=_interval(config.get("stats-update-interval", "")),
+        system_type=_text(_column(row, "system_type")),
+    )
 
 
 def _interval(text: str) -> int:
@@ -188,26 +221,22 @@ def _interval(text: str) -> int:
     return max(int(text), _LEAST_STATS_INTERVAL_MS)
 
 
-def read_bridges(rows: Iterable[object]) -> tuple[BridgeRow, ...]:
-    """Read the bridges with their interfaces, in order of their names."""
-    return tuple(sorted(map(_read_bridge, rows), key=lambda bridge: bridge.name))
-
-
-def _read_bridge(row: object) -> BridgeRow:
+def read_bridge(row: object) -> BridgeRow:
+    """Read a row of table Bridge."""
     config = _texts(_column(row, "other_config"))
-    wanted_id = config.get("datapath-id", "")
-    interfaces = [
-        _read_interface(interface, valid_mac(_text(_column(port, "mac"))))
-        for port in _rows(_column(row, "ports"))
-        for interface in _rows(_column(port, "interfaces"))
-    ]
     return BridgeRow(
-        uuid=_uuid(row),
+        uuid=row_uuid(row),
         name=_text(_column(row, "name")) or "",
-        interfaces=tuple(sorted(interfaces, key=lambda interface: interface.name)),
+        ports=_uuids(_column(row, "ports")),
         mac=valid_mac(config.get("hwaddr")),
-        datapath_id=_datapath_id(wanted_id),
+        datapath_id=_datapath_id(config.get("datapath-id", "")),
     )
+
+
+def read_port(row: object) -> PortRow:
+    """Read a row of table Port."""
+    interfaces = _uuids(_column(row, "interfaces"))
+    return PortRow(interfaces, valid_mac(_text(_column(row, "mac"))))
 
 
 def _datapath_id(text: str) -> str | None:
@@ -216,15 +245,15 @@ def _datapath_id(text: str) -> str | None:
     return f"{int(text, 16):016x}"
 
 
-def _read_interface(row: object, port_mac: str | None) -> InterfaceRow:
+def read_interface(row: object) -> InterfaceRow:
+    """Read a row of table Interface."""
     ids = _texts(_column(row, "external_ids"))
     return InterfaceRow(
-        uuid=_uuid(row),
+        uuid=row_uuid(row),
         name=_text(_column(row, "name")) or "",
         type=_text(_column(row, "type")) or "",
         options=_texts(_column(row, "options")),
         mac=valid_mac(_text(_column(row, "mac"))),
-        port_mac=port_mac,
         mtu_request=_number(_column(row, "mtu_request")),
         ofport_request=_number(_column(row, "ofport_request")),
         ofport=_number(_column(row, "ofport")),

@@ -14,7 +14,7 @@ switching.
 """
 
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -35,9 +35,9 @@ from iovisor_ovn.vswitch.ports import (
     device_columns,
     statistics_column,
 )
-from iovisor_ovn.vswitch.rows import BridgeRow, RootRow
+from iovisor_ovn.vswitch.rows import Bridge, RootRow
 from iovisor_ovn.vswitch.rtnl import Link, LinkStatistics
-from iovisor_ovn.vswitch.store import Database, Store, WantedRows
+from iovisor_ovn.vswitch.store import Change, Database, Store, WantedRows
 from iovisor_ovn.vswitch.system import root_columns
 
 __all__ = ["Vswitch"]
@@ -86,8 +86,16 @@ class Vswitch:
         self._details: dict[int, tuple[Link, Driver, LinkMode]] = {}
         self._resets = LinkResets()
 
-    def run(self) -> bool:
-        """Do what is due; return whether `interfaces` is now another."""
+    def run(self, changes: Sequence[Change] | None = None) -> bool:
+        """Do what is due; return whether `interfaces` is now another.
+
+        ``changes`` are all the rows that changed in the database since the last call, for an owner who
+        also needs them; without, the database is asked for them here.
+        """
+        if changes is None:
+            self._store.take_own()
+        else:
+            self._store.take(changes)
         moved = self._devices.run()
         is_due = self._now_ms() >= self._refresh_at_ms
         if not (is_due or self._store.has_news() or moved & self._watched):
@@ -122,29 +130,29 @@ class Vswitch:
         self._changed.clear()
         return changed
 
-    def _reconcile(self, root: RootRow, bridges: tuple[BridgeRow, ...]) -> dict[UUID, BridgeState]:
+    def _reconcile(self, root: RootRow, bridges: tuple[Bridge, ...]) -> dict[UUID, BridgeState]:
         owner = str(root.uuid)
         if owner != self._owner:
             self._owner = owner
             self._internal = InternalDevices(self._devices, owner)
             self._bridges.clear()
         self._remove_internal(bridges)
-        for name in self._bridges.keys() - {bridge.name for bridge in bridges}:
+        for name in self._bridges.keys() - {bridge.row.name for bridge in bridges}:
             del self._bridges[name]
         states: dict[UUID, BridgeState] = {}
         for bridge in bridges:
-            ports = self._bridges.get(bridge.name)
+            ports = self._bridges.get(bridge.row.name)
             if ports is None:
-                ports = BridgePorts(bridge.name, self._devices, self._internal)
-                self._bridges[bridge.name] = ports
-            states[bridge.uuid] = ports.reconcile(bridge)
+                ports = BridgePorts(bridge.row.name, self._devices, self._internal)
+                self._bridges[bridge.row.name] = ports
+            states[bridge.row.uuid] = ports.reconcile(bridge)
         names = {row.name for bridge in bridges for row in bridge.interfaces}
-        names |= {bridge.name for bridge in bridges}
+        names |= {bridge.row.name for bridge in bridges}
         self._watched = frozenset(names | {endpoint_name(owner, name) for name in names})
         return states
 
-    def _remove_internal(self, bridges: tuple[BridgeRow, ...]) -> None:
-        wanted = {bridge.name for bridge in bridges}
+    def _remove_internal(self, bridges: tuple[Bridge, ...]) -> None:
+        wanted = {bridge.row.name for bridge in bridges}
         for bridge in bridges:
             wanted |= {row.name for row in bridge.interfaces if row.type in ("internal", "tap")}
         try:
@@ -156,16 +164,16 @@ class Vswitch:
     def _wanted(
         self,
         root: RootRow,
-        bridges: tuple[BridgeRow, ...],
+        bridges: tuple[Bridge, ...],
         states: Mapping[UUID, BridgeState],
     ) -> WantedRows:
         interfaces: dict[UUID, Mapping[str, ColumnValue]] = {}
         bridge_rows: dict[UUID, Mapping[str, ColumnValue]] = {}
         self._read_new_counters(states)
         for bridge in bridges:
-            state = states[bridge.uuid]
-            identity = datapath_id(bridge.datapath_id, state.mac)
-            bridge_rows[bridge.uuid] = {
+            state = states[bridge.row.uuid]
+            identity = datapath_id(bridge.row.datapath_id, state.mac)
+            bridge_rows[bridge.row.uuid] = {
                 "datapath_id": [] if identity is None else [identity],
                 "datapath_version": _DATAPATH_VERSION,
             }
@@ -216,15 +224,15 @@ class Vswitch:
     def _take(
         self,
         root: RootRow,
-        bridges: tuple[BridgeRow, ...],
+        bridges: tuple[Bridge, ...],
         states: Mapping[UUID, BridgeState],
     ) -> bool:
         before = self._interfaces
         self._integration_bridge, was = root.integration_bridge, self._integration_bridge
         self._interfaces = {
-            bridge.name: {
+            bridge.row.name: {
                 found.name: found
-                for port in states[bridge.uuid].ports
+                for port in states[bridge.row.uuid].ports
                 if isinstance(port, OpenPort) and (found := local_interface(port)) is not None
             }
             for bridge in bridges

@@ -10,7 +10,7 @@ import pytest
 from iovisor_ovn.vswitch.bridge import BridgePorts, BridgeState, FailedPort, OpenPort
 from iovisor_ovn.vswitch.interfaces import local_interface
 from iovisor_ovn.vswitch.internal import InternalDevices, endpoint_name
-from iovisor_ovn.vswitch.rows import BridgeRow, InterfaceRow
+from iovisor_ovn.vswitch.rows import Bridge, BridgeRow, InterfaceRow
 from iovisor_ovn.vswitch.rtnl import IFF_UP
 
 BRIDGE_UUID = uuid.uuid4()
@@ -21,7 +21,7 @@ def row(name: str, kind: str = "", **columns: Any) -> InterfaceRow:
     """Return an Interface row; columns that are not given are empty."""
     empty: dict[str, Any] = dict.fromkeys(
         (
-            "mac port_mac mtu_request ofport_request ofport link_resets ifindex "
+            "mac mtu_request ofport_request ofport link_resets ifindex "
             "iface_id iface_id_ver encap_ip"
         ).split()
     )
@@ -35,7 +35,7 @@ def reconcile(devices: Any) -> Reconcile:
     ports = BridgePorts("br-int", devices, InternalDevices(devices, "owner"))
 
     def call(*rows: InterfaceRow, mac: str | None = None) -> BridgeState:
-        return ports.reconcile(BridgeRow(BRIDGE_UUID, "br-int", rows, mac, None))
+        return ports.reconcile(Bridge(BridgeRow(BRIDGE_UUID, "br-int", (), mac, None), rows, {}))
 
     return call
 
