@@ -97,6 +97,8 @@ static __always_inline void enter_egress(struct machine *m,
 		return end_strand(m, m->w[W_FLAGS] & FLAG_LOCALPORT ?
 					     DROP_LOCALPORT :
 					     DROP_REMOTE);
+	if (port->kind == PORT_NONE)
+		return end_strand(m, DROP_NO_PORT);
 	if (m->w[W_INPORT] == m->w[W_OUTPORT] &&
 	    !(m->w[W_FLAGS] & FLAG_LOOPBACK))
 		return end_strand(m, DROP_LOOPBACK);

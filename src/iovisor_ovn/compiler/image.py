@@ -109,6 +109,7 @@ class _Tuple:
     layout: _Layout | None = None
     stored: dict[Values, tuple[bytes, bytes]] = field(default_factory=dict)
     more: tuple[int, int] | None = None
+    more_guards: tuple[Guard, ...] = ()
     slot: bytes = b""
 
     @property
@@ -394,27 +395,29 @@ class Image:
         ordered = [*tests, *simple]
         inline, more = ordered[: Limit.SLOT_GUARDS], ordered[Limit.SLOT_GUARDS :] + groups
         first = self._write_more(item, more)
-        slot = {
-            "uid": layout.uid if layout else 0,
-            "program": program,
-            "class_mask": class_bits,
-            "class_value": class_bits,
-            "max_priority": item.max_priority,
-            "shape": layout.shape if layout else 0,
-            "n_guards": len(inline),
-            "n_more": len(more),
-            "more": first,
-            "n_dims": len(dims) if layout else 0,
-            "dims": dims if layout else (),
-            "guard_kind": tuple(g.kind for g in inline),
-            "guard_word": tuple(g.word for g in inline),
-            "guard_mask": tuple(g.mask for g in inline),
-            "guard_value": tuple(g.value for g in inline),
-        }
-        item.slot = _SLOT.pack(**slot)
+        item.slot = _SLOT.pack(
+            uid=layout.uid if layout else 0,
+            program=program,
+            class_mask=class_bits,
+            class_value=class_bits,
+            max_priority=item.max_priority,
+            shape=layout.shape if layout else 0,
+            n_guards=len(inline),
+            n_more=len(more),
+            more=first,
+            n_dims=len(dims) if layout else 0,
+            dims=dims if layout else (),
+            guard_kind=tuple(g.kind for g in inline),
+            guard_word=tuple(g.word for g in inline),
+            guard_mask=tuple(g.mask for g in inline),
+            guard_value=tuple(g.value for g in inline),
+        )
 
     def _write_more(self, item: _Tuple, more: list[Guard]) -> int:
+        if item.more is not None and item.more_guards == tuple(more):
+            return item.more[0]
         self._release_more(item)
+        item.more_guards = tuple(more)
         if not more:
             return 0
         if len(more) > Limit.MORE_GUARDS:

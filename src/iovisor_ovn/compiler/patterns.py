@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Protocol
 
-from iovisor_ovn.abi import GuardKind, Limit, PacketClass, Space, Word
-from iovisor_ovn.compiler.packet import masked_words, pieces, slice_pieces
+from iovisor_ovn.abi import GuardKind, Limit, PacketClass, Space
+from iovisor_ovn.compiler.packet import Piece, masked_words, pieces, slice_pieces
 from iovisor_ovn.compiler.sets import GROUP_DIMENSIONS, Member, SetTable
 from iovisor_ovn.language import (
     Clause,
@@ -34,6 +34,8 @@ __all__ = ["Guard", "Names", "Pattern", "Unexecutable", "compile_conjunction"]
 
 #: Alternatives of one conjunction that are written out as entries.
 MAX_ALTERNATIVES = 16
+
+_ALL = 0xFFFFFFFF
 
 _ETHERTYPES = {
     frozenset({0x0800}): PacketClass.IP4,
@@ -178,7 +180,7 @@ def _alternatives(
             return (_Alternative(),) if holds else None
 
 
-def _place(field_name: str) -> tuple:  # type: ignore[type-arg]
+def _place(field_name: str) -> tuple[Piece, ...]:
     place = pieces(field_name)
     if place is None:
         raise Unexecutable(f"match on {field_name}")
@@ -224,22 +226,19 @@ def _set_alternative(clause: SetClause, names: Names, sets: SetTable) -> _Altern
 
 
 def _port_alternatives(clause: PortClause, names: Names) -> tuple[_Alternative, ...]:
-    word = Word.INPORT if clause.field.name == "inport" else Word.OUTPORT
-    place = pieces(clause.field.name)
-    if place is not None:
-        word = Word(place[0].word)
-    keys = [0 if name == "none" else names.port_key(name) for name in sorted(clause.names)]
-    exact = tuple(
-        _Alternative(words=((word, 0xFFFFFFFF, key),)) for key in keys if key is not None
-    )
-    dimension = GROUP_DIMENSIONS.get(clause.field.name)
-    if clause.groups and dimension is None:
+    word = _place(clause.field.name)[0].word
+    dimension = GROUP_DIMENSIONS.get(clause.field.name, -1)
+    if clause.groups and dimension < 0:
         raise Unexecutable(f"port group on {clause.field.name}")
-    grouped = tuple(
-        _Alternative(dims=((dimension or 0, names.port_group(group)),))
-        for group in sorted(clause.groups)
-    )
-    return exact + grouped
+    named = [0 if name == "none" else names.port_key(name) for name in sorted(clause.names)]
+    keys = [key for key in named if key is not None]
+    groups = [names.port_group(group) for group in sorted(clause.groups)]
+    if clause.negated:
+        guards = [Guard(GuardKind.NOT_EQUAL, word, _ALL, key) for key in keys]
+        guards += [Guard(GuardKind.NOT_IN_SET, dimension, 0, group) for group in groups]
+        return (_Alternative(guards=tuple(guards)),)
+    exact = tuple(_Alternative(words=((word, _ALL, key),)) for key in keys)
+    return exact + tuple(_Alternative(dims=((dimension, group),)) for group in groups)
 
 
 def _use_sets(

@@ -35,7 +35,6 @@ from iovisor_ovn.language import (
     CtCommitNat,
     CtNext,
     DecTtl,
-    Drop as DropAction,
     Exchange,
     FieldRef,
     GetFdb,
@@ -97,7 +96,7 @@ class ProgramCompiler:
     def compile(self, actions: ActionList) -> Compiled:
         """The program of a list."""
         body = actions.actions
-        if not body or (len(body) == 1 and isinstance(body[0], DropAction)):
+        if not body:
             return Compiled(Program.DROP)
         if len(body) == 1 and isinstance(body[0], Next) and self._is_following(body[0]):
             return Compiled(Program.NEXT)
