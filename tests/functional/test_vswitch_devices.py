@@ -81,7 +81,7 @@ def test_the_descriptor_wakes_for_a_change(place: Place) -> None:
 
 def test_lost_notifications_are_made_good(place: Place) -> None:
     """When the kernel drops notifications, the picture is that of a listing all the same."""
-    events = place.devices._events._socket  # noqa: SLF001  # the buffer's size is no setting
+    events = place.devices._events._socket  # the buffer's size is no setting
     events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _LEAST_BUFFER_SIZE)
     place.ip("tuntap add gone mode tap")
     place.devices.run()

@@ -66,7 +66,7 @@ class _Opened:
 
 
 def _is_internal(bridge: str, row: InterfaceRow) -> bool:
-    """Return whether the agent makes the device: types internal and tap, and the bridge's own port."""
+    """Return whether the agent makes the device: internal, tap, and the bridge's own port."""
     return row.name == bridge or row.type in ("internal", "tap")
 
 
@@ -90,7 +90,7 @@ class BridgePorts:
         macs = [mac for port in others if (mac := _port_mac(bridge, port)) is not None]
         mac = bridge_mac(bridge.row.mac, macs)
         internal = self._open_internal(bridge, mac, failed)
-        local = self._local_device(bridge, mac, internal, failed)
+        local = self._local_device(mac, internal, failed)
         self._set_mtus(others, internal, local)
         opened = others + internal
         numbers = self._assign(opened)
@@ -130,7 +130,6 @@ class BridgePorts:
 
     def _local_device(
         self,
-        bridge: Bridge,
         mac: str | None,
         internal: list[_Opened],
         failed: list[FailedPort],

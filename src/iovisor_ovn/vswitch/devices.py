@@ -2,8 +2,8 @@
 """The network devices of the agent's own network namespace, followed as they change.
 
 `NetDevices.run` reads the kernel's notifications and returns the names whose device is not what it
-was; between two calls the picture stands still.  Devices are found by name or by ifindex; one that was
-removed and made again has the same name and another ifindex.  When the kernel had to drop
+was; between two calls the picture stands still.  Devices are found by name or by ifindex; one that
+was removed and made again has the same name and another ifindex.  When the kernel had to drop
 notifications, all links are listed again and compared.
 
     devices = NetDevices()
@@ -168,8 +168,8 @@ class NetDevices:
     def add_pair(self, name: str, endpoint: str, mac: str | None) -> None:
         """Make a veth pair: ``name`` as made by default and down, ``endpoint`` for the switch.
 
-        The endpoint takes frames of any length, since the length that counts is the MTU of the named
-        end.
+        The endpoint takes frames of any length, since the length that counts is the MTU of the
+        named end.
         """
         peer = rtnl.link_body() + rtnl.text_attribute(rtnl.IFLA_IFNAME, name)
         if mac is not None:
@@ -246,8 +246,8 @@ class NetDevices:
     def _read(self, name: str) -> None:
         """Read one device anew, so that the picture holds what was just changed.
 
-        Older news first: the first notification of a new pair's end does not know the other end yet,
-        and must not replace what is read here.
+        Older news first: the first notification of a new pair's end does not know the other end
+        yet, and must not replace what is read here.
         """
         self._drain()
         body = rtnl.link_body() + rtnl.text_attribute(rtnl.IFLA_IFNAME, name)

@@ -12,12 +12,12 @@ __all__ = ["LocalInterface", "local_interface"]
 class LocalInterface:
     """An interface of a bridge whose device is there.
 
-    ``ifindex`` is the device where frames from the interface arrive (tc ingress) and to which frames
-    for it are redirected; for an internal interface that is the agent's end of the pair.
+    ``ifindex`` is the device where frames from the interface arrive (tc ingress) and to which
+    frames for it are redirected; for an internal interface that is the agent's end of the pair.
     ``peer_elsewhere``: that device is one end of a veth pair whose other end is in another
-    namespace, so that `bpf_redirect_peer` can reach it.  ``kind`` is the kernel's word for the device
-    (veth, tun ...; empty for hardware) or "internal".  ``mac`` and ``mtu`` (bytes) are those of the
-    device with the interface's name, ``mac`` empty when it is out of sight.
+    namespace, so that `bpf_redirect_peer` can reach it.  ``kind`` is the kernel's word for the
+    device (veth, tun ...; empty for hardware) or "internal".  ``mac`` and ``mtu`` (bytes) are
+    those of the device with the interface's name, ``mac`` empty when it is out of sight.
     """
 
     name: str

@@ -3,9 +3,10 @@
 
 Open vSwitch's kernel module has a device kind for this; other kernels do not.  Of the kinds that
 every kernel has, only a veth pair gives the host an ordinary device that can be moved into another
-namespace, outlives the agent, and shows what the host sends to a tc program: the program sits on the
-other end.  So one internal interface is one pair: the end with the interface's name is the host's, the
-other, the *endpoint*, stays with the agent under a name derived from owner and interface.
+namespace, outlives the agent, and shows what the host sends to a tc program: the program sits on
+the other end.  So one internal interface is one pair: the end with the interface's name is the
+host's, the other, the *endpoint*, stays with the agent under a name derived from owner and
+interface.
 
 The endpoint's alias names interface and owner (the Open_vSwitch row's UUID), so that an agent finds
 its devices again after a restart and removes only its own.  Removing the endpoint removes the pair,
@@ -42,7 +43,7 @@ class InternalDevice:
 
 
 def endpoint_name(owner: str, name: str) -> str:
-    """Return the endpoint's device name: a hash, since the interface's name may fill all 15 places."""
+    """Return the endpoint's device name: a hash, as the interface's may fill all 15 places."""
     digest = hashlib.sha256(f"{owner} {name}".encode()).hexdigest()
     return (_PREFIX + digest)[:_NAME_LIMIT]
 

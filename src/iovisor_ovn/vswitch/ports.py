@@ -150,8 +150,8 @@ def device_columns(
 ) -> dict[str, ColumnValue]:
     """Return the columns of an interface that works, except ofport, statistics and link_resets.
 
-    ``shown`` is the device with the interface's name, ``hook`` the one that the data plane uses; they
-    differ for internal interfaces, and ``shown`` is None when it is out of sight.
+    ``shown`` is the device with the interface's name, ``hook`` the one that the data plane uses;
+    they differ for internal interfaces, and ``shown`` is None when it is out of sight.
     """
     state = shown or hook
     status = {
@@ -176,7 +176,7 @@ def device_columns(
 def statistics_column(counters: LinkStatistics) -> dict[str, int]:
     """Return the statistics column.
 
-    Receive and transmit are the switch's: what a virtual machine sends is received.  A tap's counters
-    and those of a veth's host end count that way.
+    Receive and transmit are the switch's: what a virtual machine sends is received.  A tap's
+    counters and those of a veth's host end count that way.
     """
     return {key: getattr(counters, name) for name, key in _STATISTICS_KEYS.items()}

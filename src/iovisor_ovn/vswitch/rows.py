@@ -135,7 +135,7 @@ class BridgeRow:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A bridge with its interfaces in order of their names, and Port addresses by interface name."""
+    """A bridge, its interfaces in order of their names, and Port addresses by interface."""
 
     row: BridgeRow
     interfaces: tuple[InterfaceRow, ...]

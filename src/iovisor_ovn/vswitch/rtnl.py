@@ -78,7 +78,7 @@ _TYPE_MASK = 0x3FFF  # the two upper bits say "nested" and "network byte order"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One netlink message: its type (RTM_...), flags, sequence number and what follows the header."""
+    """One netlink message: type (RTM_...), flags, sequence number, what follows the header."""
 
     type: int
     flags: int
@@ -92,8 +92,8 @@ class Link:
 
     ``mac`` is lower-case text, empty for devices without one.  ``kind`` is the kernel's word
     (veth, tun, bridge, vxlan ...), empty for hardware.  ``peer_index`` is the ifindex of a veth's
-    other end (0 for none) and ``peer_netns`` the id of the namespace that holds it, None when that is
-    the namespace of the device itself.
+    other end (0 for none) and ``peer_netns`` the id of the namespace that holds it, None when that
+    is the namespace of the device itself.
     """
 
     name: str
@@ -182,7 +182,7 @@ def error_number(payload: bytes) -> int:
 
 
 def messages(data: bytes) -> Iterator[Message]:
-    """Yield the messages of one datagram; a cut-off tail is left out, as the kernel never sends one."""
+    """Yield the messages of one datagram; the kernel sends no cut-off tail, so none is kept."""
     offset = 0
     while offset + _HEADER.size <= len(data):
         size, kind, flags, sequence, _port = _HEADER.unpack_from(data, offset)

@@ -2,8 +2,8 @@
 """Read the rows, write what differs: this room's dealings with the database itself.
 
 Reading a column through the ``ovs`` package costs 15 to 40 µs, which a thousand interfaces with
-twenty columns turn into half a second.  So every row is read once, and again only in the columns that
-a change names.
+twenty columns turn into half a second.  So every row is read once, and again only in the columns
+that a change names.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,33 +34,50 @@ WantedRows = Mapping[str, Mapping[UUID, Mapping[str, ColumnValue]]]
 
 class _Table(Protocol):
     @property
-    def rows(self) -> Mapping[UUID, object]: ...
+    def rows(self) -> Mapping[UUID, object]:
+        """All rows by UUID."""
 
 
 class Change(Protocol):
     """A row that came ("insert"), changed in some columns ("update") or went ("delete")."""
 
     @property
-    def table(self) -> str: ...
+    def table(self) -> str:
+        """The table's name."""
+
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """What happened, one of the three words."""
+
     @property
-    def row(self) -> object: ...
+    def row(self) -> object:
+        """The row object of the ovs package."""
+
     @property
-    def columns(self) -> frozenset[str]: ...
+    def columns(self) -> frozenset[str]:
+        """The columns that an update changed."""
 
 
 class Database(Protocol):
     """What is needed of the connection to the Open_vSwitch database."""
 
     @property
-    def tables(self) -> Mapping[str, _Table]: ...
+    def tables(self) -> Mapping[str, _Table]:
+        """All registered tables by name."""
+
     @property
-    def ever_connected(self) -> bool: ...
+    def ever_connected(self) -> bool:
+        """Whether the first contents have come."""
+
     @property
-    def busy(self) -> bool: ...
-    def changes(self) -> Sequence[Change]: ...
-    def transaction(self) -> AbstractContextManager[object]: ...
+    def busy(self) -> bool:
+        """Whether a transaction is on its way, its answer not yet known."""
+
+    def changes(self) -> Sequence[Change]:
+        """Return the changes since the last call."""
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """Set columns of rows inside; sent at the end, without waiting for the answer."""
 
 
 class Store:

@@ -22,7 +22,8 @@ _DATAPATH_TYPES = ("system",)
 def root_columns(root: RootRow) -> Mapping[str, ColumnValue]:
     """Return what the row should hold once ``next_cfg`` has been dealt with.
 
-    The operating system is filled in only if nobody has: on a machine with ``ovs-ctl`` that has done it.
+    The operating system is filled in only if nobody has: on a machine with ``ovs-ctl`` that has
+    done it.
     """
     columns: dict[str, ColumnValue] = {
         "cur_cfg": root.next_cfg,

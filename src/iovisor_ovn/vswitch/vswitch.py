@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stand where ovs-vswitchd stood, for the other clients of the Open_vSwitch database.
 
-A client (libvirt, os-vif, CNI plug-ins, ``ovs-vsctl``) adds rows and counts ``next_cfg`` up; the switch
-makes or opens the devices, writes in the rows what came of it, and sets ``cur_cfg`` to the
-``next_cfg`` that it has dealt with, all in one transaction.  An interface that cannot be opened gets
-its ``error`` and holds nothing else up.  `Vswitch.run` compares the rows and the kernel's devices and
-writes only differences, so any call may be the first: after a restart, a lost connection, or a
-device that went and came back.
+A client (libvirt, os-vif, CNI plug-ins, ``ovs-vsctl``) adds rows and counts ``next_cfg`` up; the
+switch makes or opens the devices, writes in the rows what came of it, and sets ``cur_cfg`` to the
+``next_cfg`` that it has dealt with, all in one transaction.  An interface that cannot be opened
+gets its ``error`` and holds nothing else up.  `Vswitch.run` compares the rows and the kernel's
+devices and writes only differences, so any call may be the first: after a restart, a lost
+connection, or a device that went and came back.
 
 All bridges of the database are kept so.  Frames are switched only between the interfaces of the
-integration bridge, by the data plane; other bridges have their ports' devices, numbers and state, and no
-switching.
+integration bridge, by the data plane; other bridges have their ports' devices, numbers and state,
+and no switching.
 """
 
 import select
@@ -60,8 +60,8 @@ def _monotonic_ms() -> int:
 class Vswitch:
     """The Open_vSwitch database on one side, the kernel's devices on the other.
 
-    The owner of the database runs it (``database.run()``) before each `run`.  Nothing is undone when
-    the process ends: internal devices, numbers and rows stay for the next one.
+    The owner of the database runs it (``database.run()``) before each `run`.  Nothing is undone
+    when the process ends: internal devices, numbers and rows stay for the next one.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class Vswitch:
     def run(self, changes: Sequence[Change] | None = None) -> bool:
         """Do what is due; return whether `interfaces` is now another.
 
-        ``changes`` are all the rows that changed in the database since the last call, for an owner who
-        also needs them; without, the database is asked for them here.
+        ``changes`` are all the rows that changed in the database since the last call, for an owner
+        who also needs them; without, the database is asked for them here.
         """
         if changes is None:
             self._store.take_own()
@@ -120,7 +120,7 @@ class Vswitch:
             poller.timer_wait_until(self._refresh_at_ms)
 
     def interfaces(self, bridge: str | None = None) -> Mapping[str, LocalInterface]:
-        """Return the working interfaces of a bridge by name; without one, the integration bridge's."""
+        """Return the working interfaces of a bridge (default: the integration bridge) by name."""
         found = self._interfaces.get(self._integration_bridge if bridge is None else bridge)
         return {} if found is None else found
 
@@ -208,7 +208,7 @@ class Vswitch:
         return known[1], known[2]
 
     def _read_new_counters(self, states: Mapping[UUID, BridgeState]) -> None:
-        """Read the counters of devices that came since the last refresh; the others wait for theirs."""
+        """Read the counters of devices that came since the last refresh; the others wait."""
         hooks = {
             port.hook.ifindex
             for state in states.values()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a bridge makes of its rows and of the machine's devices."""
 
+import dataclasses
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +20,7 @@ Reconcile = Callable[..., BridgeState]
 
 def row(name: str, kind: str = "", **columns: Any) -> InterfaceRow:
     """Return an Interface row; columns that are not given are empty."""
-    empty: dict[str, Any] = dict.fromkeys(
-        (
-            "mac mtu_request ofport_request ofport link_resets ifindex "
-            "iface_id iface_id_ver encap_ip"
-        ).split()
-    )
+    empty: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(InterfaceRow))
     fixed = {"uuid": uuid.uuid5(BRIDGE_UUID, name), "name": name, "type": kind, "options": {}}
     return InterfaceRow(**{**empty, **fixed, **columns})
 
@@ -148,7 +144,7 @@ def test_the_bridge_takes_the_least_address_of_its_ports(
 
 
 def test_internal_devices_follow_the_bridges_mtu(devices: Any, reconcile: Reconcile) -> None:
-    """The least of the other ports is the limit; a request stands; a smaller choice is respected."""
+    """The least of the others is the limit; a request stands; a smaller choice is respected."""
     devices.plug("tap0", mtu=1442)
     rows = (
         row("tap0"),
@@ -156,12 +152,8 @@ def test_internal_devices_follow_the_bridges_mtu(devices: Any, reconcile: Reconc
         row("asks", "internal", mtu_request=1300),
     )
     state = reconcile(*rows)
-    assert [
-        p.shown.mtu for p in map(lambda n: opened(state, n), ("follows", "asks")) if p.shown
-    ] == [
-        1442,
-        1300,
-    ]
+    shown = [opened(state, name).shown for name in ("follows", "asks")]
+    assert [link.mtu for link in shown if link is not None] == [1442, 1300]
     devices.set_mtu(devices.get("follows"), 1400)
     port = opened(reconcile(*rows), "follows")
     assert port.shown is not None

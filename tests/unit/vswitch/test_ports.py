@@ -103,7 +103,7 @@ def test_a_working_device_shows_its_state() -> None:
 
 
 def test_a_device_out_of_sight_shows_only_what_its_endpoint_tells() -> None:
-    """Address and MTU of a device in a namespace that cannot be read are left empty, not guessed."""
+    """Address and MTU of a device that cannot be read are left empty, not guessed."""
     columns = device_columns(None, VETH, Driver("", "", ""), LinkMode(None, None))
     assert columns["ifindex"] == [5]
     assert columns["mac_in_use"] == []

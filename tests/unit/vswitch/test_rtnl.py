@@ -15,7 +15,7 @@ def link_message(
 
 
 def test_a_link_is_read_with_its_kind_and_peer() -> None:
-    """Name, address, MTU, kind, alias and a peer in another namespace come out of the attributes."""
+    """Name, address, MTU, kind, alias and a peer elsewhere come out of the attributes."""
     info = rtnl.attribute(1, b"veth\0") + rtnl.attribute(2, b"")
     payload = link_message(
         rtnl.attribute(3, b"tap0\0"),
@@ -44,7 +44,7 @@ def test_a_peer_in_the_same_namespace_has_no_namespace_id() -> None:
 
 
 def test_bridge_membership_is_not_a_link() -> None:
-    """A port that leaves a bridge is announced as RTM_DELLINK of family AF_BRIDGE: not a removal."""
+    """A port that leaves a bridge gives an RTM_DELLINK of family AF_BRIDGE: not a removal."""
     payload = link_message(rtnl.attribute(3, b"v\0"), family=socket.AF_BRIDGE)
     assert rtnl.parse_link(payload) is None
     assert rtnl.link_index(payload) == 0

@@ -30,7 +30,7 @@ T = TypeVar("T")
 _numbers = itertools.count()
 
 
-def until(found: Callable[[], T], what: str) -> T:
+def until(found: Callable[[], T | None], what: str) -> T:
     """Ask again until the answer is true; fail after the deadline, naming what was awaited."""
     end = time.monotonic() + DEADLINE_S
     pause = threading.Event()
@@ -295,7 +295,7 @@ def test_an_internal_device_is_made_as_asked_and_removed(machine: Machine) -> No
 def test_an_internal_device_moved_away_still_works(
     machine: Machine, other_namespace: Namespace
 ) -> None:
-    """Moved and changed there, its address is shown; with its namespace it goes and is made anew."""
+    """Moved and changed there, its address is shown; deleted there, it is made anew here."""
     machine.vsctl("add-port", "br-int", "i0", "--", "set", "Interface", "i0", "type=internal")
     machine.namespace.ip(f"link set i0 netns {other_namespace.name}")
     other_namespace.ip("link set i0 address 02:00:00:00:00:99 up")
