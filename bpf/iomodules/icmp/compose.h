@@ -11,13 +11,7 @@
 #define IP4_L4 (ETH_BYTES + IP4_BYTES)
 #define IP6_L4 (ETH_BYTES + IP6_BYTES)
 
-#define ARP_BYTES 28
-#define TCP_BYTES 20
-#define ABORT_BYTES 16 /* SCTP header and a chunk without parameters */
-#define ND_BYTES 32 /* ICMPv6 header, target, one link-layer option */
-
 #define TTL_ICMP 255
-#define TTL_RESET 63 /* resets and aborts look routed once */
 
 /* Ethernet addresses in two halves, as words have them. */
 struct macs {

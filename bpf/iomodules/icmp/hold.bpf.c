@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* Packets that wait for a neighbour. */
+#include "iomodules/icmp/answers.h"
+#include "iomodules/icmp/icmp_maps.h"
+
+/*
+ * Give the packet itself to the agent until the neighbour is known. The key is
+ * what the flows resolve: reg0 or reg0-3 behind outport.
+ */
+__noinline int answer_hold(struct __sk_buff *skb, __u32 verb)
+{
+	struct machine *m = machine();
+	__u32 zero = 0, n = skb->len;
+	struct event *event;
+	struct hold *hold;
+
+	hold = bpf_map_lookup_elem(&holds, &zero);
+	if (!m || !hold)
+		return -DROP_NO_STATE;
+	/* A GSO packet is cut: whole segments of it are worth keeping. */
+	if (n > EVENT_DATA_SIZE) {
+		if (!skb->gso_size)
+			return -DROP_GENERATE;
+		n = EVENT_DATA_SIZE;
+	}
+	event = &hold->event;
+	event->kind = EVENT_HOLD;
+	event->len = n;
+	event->dp = m->w[W_DATAPATH];
+	event->port = m->w[W_OUTPORT];
+	event->ip[0] = verb == OP_GEN_ARP ? 0 : m->w[W_REG0];
+	event->ip[1] = verb == OP_GEN_ARP ? 0 : m->w[W_REG1];
+	event->ip[2] = verb == OP_GEN_ARP ? 0 : m->w[W_REG2];
+	event->ip[3] = verb == OP_GEN_ARP ? m->w[W_REG0] : m->w[W_REG3];
+	event->gso_size = skb->gso_size;
+	event->partial = is_partial(skb, m);
+	keep_words(event->words, m->w);
+	event->words[W_PKT_MARK] = m->w[W_PKT_MARK];
+	if (n < ETH_BYTES || bpf_skb_load_bytes(skb, 0, hold->data, n) ||
+	    bpf_ringbuf_output(&events, hold, sizeof(hold->event) + n, 0))
+		return -DROP_GENERATE;
+	return 0;
+}
