@@ -292,6 +292,17 @@ def test_an_internal_device_is_made_as_asked_and_removed(machine: Machine) -> No
     assert machine.namespace.link("i0") is None
 
 
+def test_a_port_may_become_internal_later(machine: Machine) -> None:
+    """A port without a device is given one when its type changes, and loses it with the type."""
+    machine.run_vsctl("add-port", "br-int", "i0")
+    machine.vsctl("set", "Interface", "i0", "type=internal")
+    assert machine.namespace.link("i0") is not None
+    assert machine.get("Interface", "i0", "error") == "[]"
+    machine.run_vsctl("set", "Interface", "i0", "type=system")
+    assert machine.namespace.link("i0") is None
+    assert machine.get("Interface", "i0", "ofport") == "-1"
+
+
 def test_an_internal_device_moved_away_still_works(
     machine: Machine, other_namespace: Namespace
 ) -> None:

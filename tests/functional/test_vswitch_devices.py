@@ -125,6 +125,23 @@ def test_counters_and_driver_are_the_devices(place: Place) -> None:
     assert place.devices.driver("nosuch").name == ""
 
 
+def test_an_endpoint_is_silent(place: Place) -> None:
+    """The namespace's own stack gives the switch's end no address, and sends nothing from it."""
+    place.devices.add_pair("i0", "iv-end", None)
+    endpoint = place.devices.get("iv-end")
+    assert endpoint is not None
+    place.devices.make_endpoint(endpoint, "mine")
+    place.ip("link set i0 up")
+    place.devices.run()
+    link = place.devices.get("iv-end")
+    assert link is not None
+    assert link.has_carrier
+    assert link.alias == "mine"
+    shown = ["ip", "-n", place.name, "address", "show", "dev", "iv-end"]
+    assert "inet" not in subprocess.run(shown, check=True, capture_output=True, text=True).stdout
+    assert place.devices.statistics()[link.ifindex].tx_packets == 0
+
+
 def test_a_frame_sent_by_the_host_arrives_at_the_endpoint(place: Place) -> None:
     """What a program on the endpoint's ingress would see is what the host sends, at full length."""
     place.devices.add_pair("i0", "iv-end", "02:00:00:00:00:01")

@@ -11,6 +11,7 @@ notifications, all links are listed again and compared.
     devices.get("eth0")               # Link(name="eth0", ifindex=2, ...)
 """
 
+import errno
 import socket
 from collections.abc import Iterable, Mapping
 
@@ -191,14 +192,20 @@ class NetDevices:
         No ARP and no IPv6 address of its own: the namespace's network stack must neither answer nor
         speak on a device whose frames belong to the switch.
         """
+        what = f"set up device {link.name}"
         mode = rtnl.attribute(rtnl.IFLA_INET6_ADDR_GEN_MODE, bytes([_ADDRESS_MODE_NONE]))
-        families = rtnl.attribute(socket.AF_INET6, mode)
-        quiet = rtnl.link_body(link.ifindex, flags=rtnl.IFF_NOARP, change=rtnl.IFF_NOARP)
-        quiet += rtnl.attribute(rtnl.IFLA_AF_SPEC, families)
-        quiet += rtnl.attribute(rtnl.IFLA_IFALIAS, alias.encode())
+        silent = rtnl.link_body(link.ifindex)
+        silent += rtnl.attribute(rtnl.IFLA_AF_SPEC, rtnl.attribute(socket.AF_INET6, mode))
+        try:
+            self._requests.order(what, rtnl.RTM_SETLINK, silent)
+        except DeviceRequestError as error:
+            if error.error_number != errno.EAFNOSUPPORT:  # a kernel without IPv6 is silent anyway
+                raise
+        marked = rtnl.link_body(link.ifindex, flags=rtnl.IFF_NOARP, change=rtnl.IFF_NOARP)
+        marked += rtnl.attribute(rtnl.IFLA_IFALIAS, alias.encode())
         up = rtnl.link_body(link.ifindex, flags=rtnl.IFF_UP, change=rtnl.IFF_UP)
-        for body in (quiet, up):
-            self._requests.order(f"set up device {link.name}", rtnl.RTM_SETLINK, body)
+        for body in (marked, up):
+            self._requests.order(what, rtnl.RTM_SETLINK, body)
         self._read(link.name)
 
     def set_mac(self, link: Link, mac: str) -> None:

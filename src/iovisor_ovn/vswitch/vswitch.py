@@ -102,6 +102,7 @@ class Vswitch:
             return False
         read = self._store.read()
         if read is None:
+            self._refresh_at_ms = 0  # nothing to refresh: only the database can change that
             return False
         root, bridges = read
         if is_due:
