@@ -14,8 +14,9 @@ which base field a text means; a name that stands for a whole expression is a *p
 Names, widths, levels and prerequisites are those of ovn-sb(5), OVN's ``lib/logical-fields.c``.
 """
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
@@ -101,7 +102,7 @@ class FieldRef:
     field: Field
     offset: int
     width: int
-    symbol: str = field(default="", compare=False)
+    symbol: str = dataclasses.field(default="", compare=False)
 
     def __repr__(self) -> str:
         """The bits, and the spelling."""
@@ -171,7 +172,17 @@ class SymbolTable:
         before northd, so the flows may be older than the agent. Raises :class:`ValueError`
         for a text that is no release.
         """
-        return _build(_known_release(release))
+        return _build(_known_release(release), False)
+
+    @staticmethod
+    def conntrack(release: str = "main") -> "SymbolTable":
+        """As :meth:`default`, but for flows tagged ``acl_ct_translation``.
+
+        There ``tcp``, ``udp``, ``sctp`` and their ports speak of the connection's original
+        direction, base fields ``ct_proto``, ``ct_tp.src`` and ``ct_tp.dst``, and not of the
+        packet, so that fragments without an L4 header match too.
+        """
+        return _build(_known_release(release), True)
 
     def lookup(self, name: str) -> Symbol | None:
         """The symbol of that name, or ``None``."""
@@ -202,8 +213,8 @@ def _version(release: str) -> tuple[int, int]:
 
 
 @cache
-def _build(position: int) -> SymbolTable:
+def _build(position: int, of_connections: bool) -> SymbolTable:
     # Imported here because the definitions are written with the types of this file.
     from iovisor_ovn.language._symbols import define_symbols
 
-    return SymbolTable(RELEASES[position], define_symbols(position))
+    return SymbolTable(RELEASES[position], define_symbols(position, of_connections))
