@@ -8,6 +8,7 @@ words and a frame; :meth:`Rig.run` gives back what the function left behind::
     assert out.frame == bytes(expected)
 """
 
+import ctypes
 import struct
 import subprocess
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from iovisor_ovn.abi.layout import Drop, Op, Temp, Word
 from iovisor_ovn.abi.structs import STRUCTS
+from iovisor_ovn.dataplane import libbpf
 from iovisor_ovn.dataplane.maps import Map
 from iovisor_ovn.dataplane.program import Object
 from iovisor_ovn.dataplane.ringbuf import RingReader
@@ -44,6 +46,8 @@ CLANG = (
 _ORDER = struct.Struct("=8I128I128I")
 _OUTCOME = struct.Struct("=iIIIII128I64I")
 _ZERO = bytes(4)
+_DATA_MAX = 1 << 16
+_TEST_SKB_CHECKSUM_COMPLETE = 1 << 2
 # struct __sk_buff up to gso_size, whose place is the only one used here besides mark.
 _CTX_SIZE = 192
 _GSO_SEGS_AT = 164
@@ -119,7 +123,7 @@ class Rig:
         ifindex: int = 0,
         xor_ports: int = 0,
         mtu: int = 0,
-        skip_run: bool = False,
+        peer: bool = False,
     ) -> None:
         """Write what the next runs do."""
         given = [int(index in words) for index in range(128)]
@@ -127,7 +131,7 @@ class Rig:
         self.maps["orders"].update(
             _ZERO,
             _ORDER.pack(
-                op, verb, argument, repeat, ifindex, xor_ports, mtu, skip_run, *given, *values
+                op, verb, argument, repeat, ifindex, xor_ports, mtu, peer, *given, *values
             ),
         )
 
@@ -140,14 +144,30 @@ class Rig:
             result, queued, runs, tci, protocol, tuple(words[:128]), tuple(words[128:]), frame
         )
 
-    def feed(self, frame: bytes, gso_size: int = 0) -> Outcome:
-        """Run the program once on a frame."""
+    def feed(self, frame: bytes, gso_size: int = 0, *, complete: bool = False) -> Outcome:
+        """Run the program once on a frame.
+
+        ``complete``: with a device's sum over the whole packet (CHECKSUM_COMPLETE), and the
+        kernel fails the run (DataplaneError) if that sum is not right any more afterwards.
+        """
         ctx = bytearray(_CTX_SIZE)
         if gso_size:
             struct.pack_into("=I", ctx, _GSO_SEGS_AT, -(-len(frame) // gso_size))
             struct.pack_into("=I", ctx, _GSO_SIZE_AT, gso_size)
-        run = self.program.test_run(frame, bytes(ctx) if gso_size else b"")
-        return self.outcome(run.data_out)
+        given = ctypes.create_string_buffer(bytes(ctx), _CTX_SIZE)
+        source = ctypes.create_string_buffer(frame, len(frame))
+        target = ctypes.create_string_buffer(_DATA_MAX)
+        opts = libbpf.TestRunOpts(
+            sz=ctypes.sizeof(libbpf.TestRunOpts), repeat=1,
+            data_in=ctypes.addressof(source), data_size_in=len(frame),
+            data_out=ctypes.addressof(target), data_size_out=_DATA_MAX,
+            ctx_in=ctypes.addressof(given) if gso_size else None,
+            ctx_size_in=_CTX_SIZE if gso_size else 0,
+            flags=_TEST_SKB_CHECKSUM_COMPLETE if complete else 0,
+        )  # fmt: skip
+        result = libbpf.call("bpf_prog_test_run_opts", self.program.fd, ctypes.byref(opts))
+        libbpf.check(result, "run the rig")
+        return self.outcome(target.raw[: int(opts.data_size_out)])
 
     def answer(
         self,
@@ -157,13 +177,12 @@ class Rig:
         *,
         repeat: int = 1,
         mtu: int = 0,
-        skip_run: bool = False,
         gso_size: int = 0,
+        complete: bool = False,
     ) -> Outcome:
         """Let the verb make its answer to the frame; all answers are run one after another."""
-        self.order(0, words or {}, verb=verb, argument=77, repeat=repeat, mtu=mtu,
-                   skip_run=skip_run)  # fmt: skip
-        return self.feed(frame, gso_size)
+        self.order(0, words or {}, verb=verb, argument=77, repeat=repeat, mtu=mtu)
+        return self.feed(frame, gso_size, complete=complete)
 
     def call(self, op: Op, words: Mapping[int, int], argument: int = 0) -> Outcome:
         """Call a neighbour or FDB function with these words."""

@@ -94,11 +94,6 @@ __noinline int generate_queue(struct __sk_buff *skb, __u32 verb, __u32 pc)
 	result = deparse(skb);
 	if (result)
 		return result;
-	if (verb == OP_GEN_ARP || verb == OP_GEN_ND_NS) {
-		result = answer_hold(skb, verb);
-		if (result < 0)
-			count_drop(-result & 0x3f);
-	}
 	g->verb = verb;
 	g->pc = pc;
 	g->frame_len = skb->len;
@@ -106,10 +101,13 @@ __noinline int generate_queue(struct __sk_buff *skb, __u32 verb, __u32 pc)
 	g->w[W_ETH_TYPE_TCI] = tag_of(m->w, verb);
 	/* As with a controller: the packet's own way does not depend on it. */
 	result = compose(skb, m, verb);
+	if (!result) {
+		m->gen_tail++;
+		if (verb == OP_GEN_ARP || verb == OP_GEN_ND_NS)
+			result = answer_hold(skb, verb);
+	}
 	if (result < 0)
 		count_drop(-result & 0x3f);
-	if (!result)
-		m->gen_tail++;
 	return 0;
 }
 

@@ -23,7 +23,7 @@ struct order {
 	__u32 ifindex; /* where the result goes, 0: nowhere */
 	__u32 xor_ports; /* SCTP: change of the L4 word */
 	__u32 mtu; /* value for ICMP_MTU behind the answer */
-	__u32 skip_run; /* leave the answer in the queue */
+	__u32 peer; /* 1: hand it to the peer of ifindex without a queue */
 	__u32 set[MAX_WORDS + MAX_TEMPS]; /* 1: the word counts */
 	__u32 w[MAX_WORDS + MAX_TEMPS];
 };
@@ -69,8 +69,6 @@ static __always_inline int answer(struct __sk_buff *skb, struct machine *m,
 			return result;
 	}
 	outcome->queued = m->gen_tail - m->gen_head;
-	if (order->skip_run)
-		return 0;
 	for (__u32 i = 0; i < MAX_GENERATED; i++) {
 		if (m->gen_head == m->gen_tail)
 			break;
@@ -136,8 +134,9 @@ int entry(struct __sk_buff *skb)
 	outcome->protocol = bpf_ntohs(skb->protocol);
 	__builtin_memcpy(outcome->w, m->w, sizeof(outcome->w));
 	__builtin_memcpy(outcome->wire, m->wire, sizeof(outcome->wire));
-	if (order->ifindex && !outcome->result)
-		return bpf_redirect(order->ifindex, 0);
+	if (order->ifindex && !outcome->result && outcome->runs)
+		return order->peer ? bpf_redirect_peer(order->ifindex, 0) :
+				     bpf_redirect(order->ifindex, 0);
 	return 2;
 }
 
