@@ -205,6 +205,12 @@ class Image:
 
     # -- what the maps need --------------------------------------------------------------
 
+    def drain_lists(self) -> Delta:
+        """Only the new lists: what is about to name them does not wait for the stages."""
+        delta = Delta(lists=self._delta.lists)
+        self._delta.lists = []
+        return delta
+
     def drain(self) -> Delta:
         """Compile what changed since the last call; raises :class:`MapFullError`."""
         self._now = time.monotonic()

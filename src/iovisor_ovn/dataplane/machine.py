@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loaded machine with its maps under typed names; knows layouts, not OVN.
 
-Maps that hold what the network learned (connections, neighbours, MAC addresses) are pinned and
-adopted by the next agent. The pipeline's maps belong to one load: a restarted agent builds its
+Connections are pinned and
+adopted by the next agent. All other maps belong to one load: a restarted agent builds its
 pipeline beside the running one and then exchanges the program on each device, so that every
 packet meets one whole pipeline.
 """
@@ -26,7 +26,7 @@ __all__ = ["LASTING_MAPS", "OBJECT_PATH", "ArraySizes", "Machine"]
 OBJECT_PATH = Path(__file__).parent / "programs" / "machine.bpf.o"
 
 #: Maps whose contents outlive the agent.
-LASTING_MAPS = frozenset({"connections", "fragments", "neighbours", "fdb_entries"})
+LASTING_MAPS = frozenset({"connections", "fragments"})
 
 _BANKS = 2
 _ENTRY_MAPS = ("entries4", "entries8", "entries16", "entries40")

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logical flows of local datapaths, compiled when something that they mention changes.
+
+A unit of work is a flow on a datapath: a row may stand for many datapaths, and names mean
+something else on each. Every unit remembers what it asked for (ports, sets, residence), so
+that a change of a row leads to the units that depend on it and to no others.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from iovisor_ovn.abi import Limit
+from iovisor_ovn.compiler.image import Image
+from iovisor_ovn.compiler.patterns import Unexecutable, compile_conjunction
+from iovisor_ovn.compiler.programs import ProgramCompiler
+from iovisor_ovn.compiler.sets import SetTable
+from iovisor_ovn.errors import LanguageError
+from iovisor_ovn.language import (
+    ActionList,
+    Conjunction,
+    SymbolTable,
+    normalize,
+    parse_actions,
+    parse_match,
+)
+from iovisor_ovn.mainlogic.southbound import Flow
+from iovisor_ovn.mainlogic.world import World
+
+__all__ = ["Dependency", "Diagnostic", "FlowTable"]
+
+#: What a unit asked for: kind (port, set, group, resident), datapath or None, name.
+Dependency = tuple[str, UUID | None, str]
+Unit = tuple[UUID, UUID]  # flow, datapath
+
+_TABLES = 64
+_CACHE_LIMIT = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """Why a flow is not executed as it is written."""
+
+    flow: UUID
+    source: str
+    column: int
+    message: str
+
+
+class _Missing(Exception):
+    """A name that the flow needs stands for nothing yet."""
+
+
+@dataclass(slots=True)
+class _DatapathNames:
+    """Names as one unit sees them; notes each question as a dependency."""
+
+    world: World
+    sets: SetTable
+    address_sets: Mapping[str, object]
+    datapath: UUID
+    asked: set[Dependency] = field(default_factory=set)
+
+    def port_key(self, name: str) -> int | None:
+        self.asked.add(("port", self.datapath, name))
+        return self.world.key_of(self.datapath, name)
+
+    def port_group(self, name: str) -> int:
+        row_name = f"{self.world.datapaths[self.datapath].key}_{name}"
+        self.asked.add(("group", None, row_name))
+        if row_name not in self.world.port_groups:
+            raise _Missing(f"port group {name}")
+        return self.sets.set_id(f"@{row_name}")
+
+    def address_set(self, name: str) -> str:
+        self.asked.add(("set", None, name))
+        if name not in self.address_sets:
+            raise _Missing(f"address set {name}")
+        return f"${name}"
+
+    def is_resident(self, port: str) -> bool:
+        self.asked.add(("resident", None, port))
+        binding = self.world.ports.get(port)
+        return binding is not None and bool(binding.chassis) and (
+            binding.chassis == self.world.chassis
+        )
+
+
+class FlowTable:
+    """All logical flows; those of local datapaths are in the image."""
+
+    def __init__(self, world: World, image: Image, sets: SetTable,
+                 address_sets: Mapping[str, object]) -> None:  # fmt: skip
+        """Flows go into ``image``; ``address_sets`` are the names that exist."""
+        self._world = world
+        self._image = image
+        self._sets = sets
+        self._address_sets = address_sets
+        self.symbols = SymbolTable.default()
+        self.templates: Mapping[str, str] = {}
+        self.flows: dict[UUID, Flow] = {}
+        self.diagnostics: dict[UUID, Diagnostic] = {}
+        self.unsupported: dict[str, set[Unit]] = {}
+        self.verb_names: list[str] = []
+        self._verb_of: dict[Unit, str] = {}
+        self._dp_groups: dict[UUID, frozenset[UUID]] = {}
+        self._of_datapath: dict[UUID, set[UUID]] = {}
+        self._of_group: dict[UUID, set[UUID]] = {}
+        self._users: dict[Dependency, set[Unit]] = {}
+        self._asked: dict[Unit, frozenset[Dependency]] = {}
+        self._dirty: set[Unit] = set()
+        self._matches: dict[str, tuple[Conjunction, ...]] = {}
+        self._actions: dict[tuple[str, bool, int], ActionList] = {}
+
+    # -- rows ----------------------------------------------------------------------------
+
+    def put(self, flow: Flow) -> None:
+        """Add or replace a flow."""
+        self.drop(flow.uuid)
+        self.flows[flow.uuid] = flow
+        if flow.datapath is not None:
+            self._of_datapath.setdefault(flow.datapath, set()).add(flow.uuid)
+        elif flow.group is not None:
+            self._of_group.setdefault(flow.group, set()).add(flow.uuid)
+        self._mark(flow.uuid, self._datapaths_of(flow))
+
+    def drop(self, uuid: UUID) -> None:
+        """Forget a flow."""
+        flow = self.flows.pop(uuid, None)
+        if flow is None:
+            return
+        self.diagnostics.pop(uuid, None)
+        if flow.datapath is not None:
+            self._of_datapath[flow.datapath].discard(uuid)
+        elif flow.group is not None:
+            self._of_group[flow.group].discard(uuid)
+        for datapath in self._datapaths_of(flow):
+            self._remove((uuid, datapath))
+
+    def put_group(self, group: UUID, datapaths: Iterable[UUID]) -> None:
+        """Set the datapaths of a datapath group."""
+        before, now = self._dp_groups.get(group, frozenset()), frozenset(datapaths)
+        self._dp_groups[group] = now
+        for uuid in self._of_group.get(group, ()):
+            for datapath in before - now:
+                self._remove((uuid, datapath))
+            self._mark(uuid, now - before)
+
+    def drop_group(self, group: UUID) -> None:
+        """Forget a datapath group."""
+        self.put_group(group, ())
+        del self._dp_groups[group]
+
+    def datapath_is_local(self, datapath: UUID) -> None:
+        """Compile all flows of a datapath."""
+        for uuid in self._flows_of(datapath):
+            self._dirty.add((uuid, datapath))
+
+    def datapath_is_gone(self, datapath: UUID) -> None:
+        """Take all flows of a datapath out of the image."""
+        for uuid in self._flows_of(datapath):
+            self._remove((uuid, datapath))
+
+    def changed(self, *names: Dependency) -> None:
+        """Rows behind these names changed: compile again what asked for them."""
+        for name in names:
+            self._dirty.update(self._users.get(name, ()))
+
+    def recompile(self) -> None:
+        """Compile everything again (the meaning of the texts changed)."""
+        self._matches.clear()
+        self._actions.clear()
+        for datapath in self._world.local:
+            self.datapath_is_local(datapath)
+
+    # -- compiling -----------------------------------------------------------------------
+
+    def compile(self) -> int:
+        """Bring the image up to date; returns the number of units compiled."""
+        units, self._dirty = self._dirty, set()
+        count = 0
+        for unit in units:
+            flow = self.flows.get(unit[0])
+            if flow is not None and unit[1] in self._world.local:
+                self._compile(unit, flow)
+                count += 1
+        return count
+
+    def _compile(self, unit: Unit, flow: Flow) -> None:
+        self._remove(unit)
+        datapath = self._world.datapaths[unit[1]]
+        names = _DatapathNames(self._world, self._sets, self._address_sets, unit[1])
+        try:
+            if flow.table >= _TABLES or flow.table in (Limit.PORTSEC_IN, Limit.PORTSEC_IN_ND):
+                raise LanguageError(f"table {flow.table} is out of range", 0, flow.match)
+            conjunctions, actions = self._texts(flow)
+            compiler = ProgramCompiler(
+                names, flow.egress, flow.table, datapath.is_router, self._verb_number
+            )
+            patterns = [
+                pattern
+                for conjunction in conjunctions
+                for pattern in compile_conjunction(conjunction, names, self._sets)
+            ]
+            compiled = compiler.compile(actions)
+        except LanguageError as error:
+            self.diagnostics[flow.uuid] = Diagnostic(
+                flow.uuid, error.source, error.column, error.message
+            )
+            return
+        except Unexecutable as error:
+            self._note_unsupported(unit, str(error))
+            return
+        except _Missing:
+            return
+        finally:
+            self._remember(unit, frozenset(names.asked))
+        if compiled.unsupported:
+            self._note_unsupported(unit, compiled.unsupported)
+        where = (self._world.local[unit[1]], flow.table + (Limit.EGRESS if flow.egress else 0))
+        self._image.add_flow(unit, where, flow.priority, patterns, compiled.program)
+
+    def _texts(self, flow: Flow) -> tuple[tuple[Conjunction, ...], ActionList]:
+        """Parsed texts of a flow; raises LanguageError."""
+        if len(self._matches) > _CACHE_LIMIT:
+            self._matches.clear()
+            self._actions.clear()
+        action_key = (flow.actions, flow.egress, flow.table)
+        actions = self._actions.get(action_key)
+        if actions is None:
+            actions = self._actions[action_key] = parse_actions(
+                flow.actions, self.symbols, pipeline="egress" if flow.egress else "ingress",
+                table=flow.table, n_tables=(_TABLES, _TABLES), templates=self.templates,
+            )  # fmt: skip
+        # Prerequisites of actions are part of the match; flows without any share the text.
+        match_key = f"{flow.match}\0{flow.actions}" if actions.prereqs else flow.match
+        conjunctions = self._matches.get(match_key)
+        if conjunctions is None:
+            tree = parse_match(flow.match, self.symbols, templates=self.templates)
+            conjunctions = normalize(tree, self.symbols, actions.prereqs)
+            self._matches[match_key] = conjunctions
+        return conjunctions, actions
+
+    # -- book-keeping --------------------------------------------------------------------
+
+    def _verb_number(self, verb: str) -> int:
+        if verb not in self.verb_names:
+            self.verb_names.append(verb)
+        return min(self.verb_names.index(verb), Limit.UNSUPPORTED - 1)
+
+    def _note_unsupported(self, unit: Unit, verb: str) -> None:
+        self.unsupported.setdefault(verb, set()).add(unit)
+        self._verb_of[unit] = verb
+
+    def _datapaths_of(self, flow: Flow) -> Iterable[UUID]:
+        if flow.datapath is not None:
+            return (flow.datapath,)
+        if flow.group is not None:
+            return self._dp_groups.get(flow.group, frozenset())
+        return ()
+
+    def _flows_of(self, datapath: UUID) -> list[UUID]:
+        flows = list(self._of_datapath.get(datapath, ()))
+        for group, datapaths in self._dp_groups.items():
+            if datapath in datapaths:
+                flows.extend(self._of_group.get(group, ()))
+        return flows
+
+    def _mark(self, uuid: UUID, datapaths: Iterable[UUID]) -> None:
+        local = self._world.local
+        self._dirty.update((uuid, datapath) for datapath in datapaths if datapath in local)
+
+    def _remember(self, unit: Unit, asked: frozenset[Dependency]) -> None:
+        self._asked[unit] = asked
+        for name in asked:
+            self._users.setdefault(name, set()).add(unit)
+
+    def _remove(self, unit: Unit) -> None:
+        self._image.remove_flow(unit)
+        for name in self._asked.pop(unit, ()):
+            users = self._users[name]
+            users.discard(unit)
+            if not users:
+                del self._users[name]
+        verb = self._verb_of.pop(unit, None)
+        if verb is not None:
+            self.unsupported[verb].discard(unit)
+            if not self.unsupported[verb]:
+                del self.unsupported[verb]

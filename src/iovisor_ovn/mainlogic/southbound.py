@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Southbound rows as values: what the pipeline needs of each, read once at the edge.
+
+Columns that an older schema lacks read as empty. References read as row UUIDs, because the row
+they lead to may not have arrived, or be gone.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+__all__ = [
+    "Datapath",
+    "Flow",
+    "Group",
+    "Neighbour",
+    "PortBinding",
+    "PortGroup",
+    "Row",
+    "read_datapath",
+    "read_flow",
+    "read_group",
+    "read_neighbour",
+    "read_port_binding",
+    "read_port_group",
+]
+
+#: Tables and columns that the readers below use.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "SB_Global": ("nb_cfg", "options"),
+    "Chassis": ("name", "hostname", "encaps"),
+    "Datapath_Binding": ("tunnel_key", "external_ids"),
+    "Port_Binding": (
+        "logical_port", "type", "options", "datapath", "tunnel_key", "parent_port", "tag",
+        "chassis", "port_security",
+    ),
+    "Logical_Flow": (
+        "logical_datapath", "logical_dp_group", "pipeline", "table_id", "priority", "match",
+        "actions",
+    ),
+    "Logical_DP_Group": ("datapaths",),
+    "Multicast_Group": ("datapath", "name", "tunnel_key", "ports"),
+    "Address_Set": ("name", "addresses"),
+    "Port_Group": ("name", "ports"),
+    "MAC_Binding": ("logical_port", "ip", "mac", "datapath"),
+    "Static_MAC_Binding": ("logical_port", "ip", "mac", "datapath", "override_dynamic_mac"),
+    "FDB": ("mac", "dp_key", "port_key"),
+}  # fmt: skip
+
+
+class Row(Protocol):
+    """What is used of an ``ovs.db.idl.Row``."""
+
+    uuid: UUID
+
+    def __getattr__(self, column: str) -> object:
+        """Value of a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Datapath:
+    """A logical switch or router."""
+
+    uuid: UUID
+    key: int
+    name: str
+    is_router: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PortBinding:
+    """A logical port. ``chassis`` is the name of the chassis it is bound to, or empty."""
+
+    uuid: UUID
+    name: str
+    type: str
+    options: dict[str, str]
+    datapath: UUID
+    key: int
+    parent: str
+    tag: int
+    chassis: str
+    port_security: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A logical flow; ``datapath`` and ``group`` exclude each other."""
+
+    uuid: UUID
+    datapath: UUID | None
+    group: UUID | None
+    egress: bool
+    table: int
+    priority: int
+    match: str
+    actions: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A multicast group: its ports' rows."""
+
+    uuid: UUID
+    datapath: UUID
+    name: str
+    key: int
+    ports: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PortGroup:
+    """A port group of one datapath; the name carries the datapath's key in front."""
+
+    name: str
+    ports: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A MAC_Binding or Static_MAC_Binding. ``override``: None for a learned one."""
+
+    uuid: UUID
+    datapath: UUID
+    port: str
+    ip: str
+    mac: str
+    override: bool | None
+
+
+def _text(row: Row, column: str) -> str:
+    value = getattr(row, column, "")
+    if isinstance(value, list):
+        value = value[0] if value else ""
+    return str(value)
+
+
+def _number(row: Row, column: str) -> int:
+    value = getattr(row, column, 0)
+    if isinstance(value, list):
+        value = value[0] if value else 0
+    return int(value) if isinstance(value, int) else 0
+
+
+def _map(row: Row, column: str) -> dict[str, str]:
+    value = getattr(row, column, {})
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _list(row: Row, column: str) -> list[object]:
+    value = getattr(row, column, [])
+    return value if isinstance(value, list) else [value]
+
+
+def _reference(row: Row, column: str) -> UUID | None:
+    for item in _list(row, column):
+        if item is not None:
+            return _uuid_of(item)
+    return None
+
+
+def _uuid_of(item: object) -> UUID:
+    value = item if isinstance(item, UUID) else getattr(item, "uuid", None)
+    if not isinstance(value, UUID):
+        raise TypeError(f"{item!r} is no row")
+    return value
+
+
+def read_datapath(row: Row) -> Datapath:
+    """A Datapath_Binding."""
+    external_ids = _map(row, "external_ids")
+    return Datapath(
+        uuid=row.uuid,
+        key=_number(row, "tunnel_key"),
+        name=external_ids.get("name", ""),
+        is_router="logical-router" in external_ids or _text(row, "type") == "logical-router",
+    )
+
+
+def read_port_binding(row: Row) -> PortBinding | None:
+    """A Port_Binding; ``None`` while its datapath is not known."""
+    datapath = _reference(row, "datapath")
+    if datapath is None:
+        return None
+    chassis = next((item for item in _list(row, "chassis") if item is not None), None)
+    return PortBinding(
+        uuid=row.uuid,
+        name=_text(row, "logical_port"),
+        type=_text(row, "type"),
+        options=_map(row, "options"),
+        datapath=datapath,
+        key=_number(row, "tunnel_key"),
+        parent=_text(row, "parent_port"),
+        tag=_number(row, "tag"),
+        chassis=str(getattr(chassis, "name", "")),
+        port_security=tuple(sorted(str(item) for item in _list(row, "port_security"))),
+    )
+
+
+def read_flow(row: Row) -> Flow:
+    """A Logical_Flow."""
+    return Flow(
+        uuid=row.uuid,
+        datapath=_reference(row, "logical_datapath"),
+        group=_reference(row, "logical_dp_group"),
+        egress=_text(row, "pipeline") == "egress",
+        table=_number(row, "table_id"),
+        priority=_number(row, "priority"),
+        match=_text(row, "match"),
+        actions=_text(row, "actions"),
+    )
+
+
+def read_group(row: Row) -> Group | None:
+    """A Multicast_Group; ``None`` while its datapath is not known."""
+    datapath = _reference(row, "datapath")
+    if datapath is None:
+        return None
+    ports = tuple(_uuid_of(item) for item in _list(row, "ports") if item is not None)
+    return Group(row.uuid, datapath, _text(row, "name"), _number(row, "tunnel_key"), ports)
+
+
+def read_port_group(row: Row) -> PortGroup:
+    """A Port_Group."""
+    return PortGroup(_text(row, "name"), frozenset(str(item) for item in _list(row, "ports")))
+
+
+def read_neighbour(row: Row) -> Neighbour | None:
+    """A MAC_Binding or Static_MAC_Binding; ``None`` while its datapath is not known."""
+    datapath = _reference(row, "datapath")
+    if datapath is None:
+        return None
+    override = getattr(row, "override_dynamic_mac", None)
+    if isinstance(override, list):
+        override = override[0] if override else False
+    return Neighbour(
+        uuid=row.uuid,
+        datapath=datapath,
+        port=_text(row, "logical_port"),
+        ip=_text(row, "ip"),
+        mac=_text(row, "mac"),
+        override=override if isinstance(override, bool) else None,
+    )
