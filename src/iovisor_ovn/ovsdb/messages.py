@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cut a byte stream into JSON messages, fast.
+
+The wheel of the ``ovs`` package reads JSON character by character in Python.  Here the standard
+library's scanner, written in C, does the reading; what it lacks is a way to say "not all here
+yet", and trying again at every read would take quadratic time.  `MessageReader` therefore counts
+braces outside strings as bytes arrive.  When they balance, everything held is complete; meanwhile
+a try is made only each time four times as many bytes are held.  So every byte is looked at a bounded
+number of times, and no message waits longer than the next one, already under way, takes to arrive.
+
+50,000 Logical_Flow rows in one message (28 MB) on a busy two-core machine: 16.6 s before, 1.6 s
+with this reader in reads of 64 KB, 1.0 s for ``json.loads`` of the whole.
+"""
+
+import json
+import re
+
+__all__ = ["MalformedMessageError", "MessageReader"]
+
+# What a string still needs after its opening quote; stops at a backslash whose partner is not here.
+_REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_SPACE = re.compile(r"[ \t\r\n]*")
+_FIRST_TRY = 4096
+
+
+class MalformedMessageError(ValueError):
+    """What arrived is not a sequence of JSON objects."""
+
+
+class MessageReader:
+    """Feed bytes, take messages.
+
+    >>> reader = MessageReader()
+    >>> reader.feed(b'{"id":1}{"id"')
+    >>> reader.take(), reader.take()
+    (None, None)
+    >>> reader.feed(b':2}')
+    >>> reader.take(), reader.take(), reader.take()
+    ({'id': 1}, {'id': 2}, None)
+    """
+
+    def __init__(self) -> None:
+        """Begin between two messages."""
+        self._scan = json.JSONDecoder().raw_decode
+        self._held = bytearray()
+        self._carry = b""
+        self._in_string = False
+        self._balance = 0
+        self._next_try = _FIRST_TRY
+        self._text = ""
+        self._position = 0
+
+    @property
+    def has_message(self) -> bool:
+        """Whether `take` would return a message without more bytes."""
+        return bool(self._text)
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they arrive; `MalformedMessageError` if they cannot be JSON objects."""
+        self._held += data
+        self._balance += self._count(data)
+        if self._balance < 0:
+            raise MalformedMessageError("more objects end than begin")
+        if self._balance == 0 and not self._in_string:
+            self._open(len(self._held))
+        elif len(self._held) >= self._next_try:
+            self._try()
+
+    def take(self) -> object | None:
+        """Return the next complete message, None when there is none."""
+        if not self._text:
+            return None
+        try:
+            message, self._position = self._scan(self._text, self._position)
+        except (ValueError, RecursionError) as error:
+            raise MalformedMessageError(str(error)) from error
+        self._skip_space()
+        return message if message is not None else {}
+
+    def _count(self, data: bytes) -> int:
+        """Return by how much ``data`` opens more objects than it closes."""
+        data = self._carry + data
+        self._carry = b""
+        start = 0
+        if self._in_string:
+            start = self._end_of_string(data, 0)
+            if self._in_string:
+                return 0
+        bare = _STRING.sub(b"", data[start:] if start else data)
+        quote = bare.find(b'"')
+        if quote >= 0:
+            # A string begins here and does not end: what follows the quote is its text so far.
+            unfinished = bare[quote + 1 :]
+            bare = bare[:quote]
+            self._in_string = True
+            self._end_of_string(unfinished, 0)
+        return bare.count(b"{") - bare.count(b"}")
+
+    def _end_of_string(self, data: bytes, start: int) -> int:
+        """Return the index after the string that ``data`` continues; note whether it goes on."""
+        found = _REST_OF_STRING.match(data, start)
+        end = found.end() if found is not None else start
+        self._in_string = end >= len(data) or data[end : end + 1] != b'"'
+        self._carry = data[end:] if self._in_string else b""
+        return end + 1
+
+    def _open(self, length: int) -> None:
+        """Make the first ``length`` bytes held, known to hold whole messages, ready to take."""
+        try:
+            text = self._held[:length].decode()
+        except UnicodeDecodeError as error:
+            raise MalformedMessageError(str(error)) from error
+        self._text = self._text[self._position :] + text
+        self._position = 0
+        del self._held[:length]
+        self._next_try = _FIRST_TRY
+        self._skip_space()
+        if self._text and self._text[self._position] != "{":
+            raise MalformedMessageError("a message is not an object")
+
+    def _try(self) -> None:
+        """Look for whole messages before an unfinished one."""
+        complete = self._held[: self._held.rfind(b"}") + 1].decode(errors="replace")
+        position = 0
+        try:
+            while position < len(complete):
+                start = _end_of_space(complete, position)
+                _message, position = self._scan(complete, start)
+        except (ValueError, RecursionError):
+            pass  # the unfinished message begins at position
+        if position:
+            self._open(len(complete[:position].encode()))
+        self._next_try = max(_FIRST_TRY, 4 * len(self._held))
+
+    def _skip_space(self) -> None:
+        self._position = _end_of_space(self._text, self._position)
+        if self._position >= len(self._text):
+            self._text = ""
+            self._position = 0
+
+
+def _end_of_space(text: str, position: int) -> int:
+    found = _SPACE.match(text, position)
+    return found.end() if found is not None else position
