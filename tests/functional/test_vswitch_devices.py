@@ -125,6 +125,32 @@ def test_counters_and_driver_are_the_devices(place: Place) -> None:
     assert place.devices.driver("nosuch").name == ""
 
 
+def test_the_counters_of_a_peer_elsewhere_are_seen(place: Place) -> None:
+    """The kernel tells them by the id of the other namespace; a peer here has none to ask for."""
+    away = Place()
+    try:
+        place.ip("link add name v0 type veth peer name p0", "link set dev v0 up")
+        place.devices.run()
+        here = place.devices.get("v0")
+        assert here is not None
+        assert place.devices.peer_statistics(here) is None
+        place.ip(f"link set dev p0 netns {away.name}")
+        away.ip("link set dev p0 up", "addr add 192.0.2.1/24 dev p0")
+        place.ip("addr add 192.0.2.2/24 dev v0")
+        words = ["ip", "netns", "exec", place.name, "ping", "-c1", "-W2", "-s1000", "192.0.2.1"]
+        subprocess.run(words, check=True, capture_output=True)
+        place.devices.run()
+        link = place.devices.get("v0")
+        assert link is not None
+        counters = place.devices.peer_statistics(link)
+        assert counters is not None
+        assert counters.rx_bytes > 1000
+        assert (peer := place.devices.peer(link)) is not None
+        assert peer.name == "p0"
+    finally:
+        away.close()
+
+
 def test_an_endpoint_is_silent(place: Place) -> None:
     """The namespace's own stack gives the switch's end no address, and sends nothing from it."""
     place.devices.add_pair("i0", "iv-end", None)

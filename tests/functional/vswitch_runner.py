@@ -95,8 +95,14 @@ class Database:
     def _commit(self) -> None:
         status = self._transaction.commit()
         if status != ovs.db.idl.Transaction.INCOMPLETE:
-            print("transaction", status, self._transaction.get_error(), flush=True)
+            report("transaction", f"{status} {self._transaction.get_error()}")
             self._transaction = None
+
+
+def report(what: str, text: str) -> None:
+    """Write a line for the test to read."""
+    sys.stdout.write(f"{what} {text}\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -107,7 +113,7 @@ def main() -> None:
         database.run()
         if switch.run():
             found = {n: dataclasses.asdict(i) for n, i in switch.interfaces().items()}
-            print("interfaces", json.dumps(found), flush=True)
+            report("interfaces", json.dumps(found))
         poller = ovs.poller.Poller()
         switch.wait(poller)
         database.wait(poller)

@@ -158,13 +158,15 @@ class NetDevices:
         """
         if link.peer_netns is None:
             return self._table.get_index(link.peer_index)
-        body = rtnl.link_body(link.peer_index) + rtnl.attribute(
-            rtnl.IFLA_TARGET_NETNSID, rtnl.signed(link.peer_netns)
-        )
-        try:
-            return rtnl.parse_link(self._requests.ask(link.name, rtnl.RTM_GETLINK, body))
-        except DeviceRequestError:
-            return None  # it, or its namespace, went a moment ago: the news is on its way
+        payload = self._ask_elsewhere(link, link.peer_netns)
+        return None if payload is None else rtnl.parse_link(payload)
+
+    def peer_statistics(self, link: Link) -> LinkStatistics | None:
+        """Return the counters of a peer in another namespace; None without one, or out of sight."""
+        if link.peer_netns is None:
+            return None
+        payload = self._ask_elsewhere(link, link.peer_netns)
+        return None if payload is None else rtnl.parse_link_statistics(payload)
 
     def add_pair(self, name: str, endpoint: str, mac: str | None) -> None:
         """Make a veth pair: ``name`` as made by default and down, ``endpoint`` for the switch.
@@ -228,6 +230,14 @@ class NetDevices:
         self._table.drop(link.ifindex)
         if link.kind == "veth" and link.peer_netns is None:
             self._table.drop(link.peer_index)
+
+    def _ask_elsewhere(self, link: Link, netns: int) -> bytes | None:
+        body = rtnl.link_body(link.peer_index)
+        body += rtnl.attribute(rtnl.IFLA_TARGET_NETNSID, rtnl.signed(netns))
+        try:
+            return self._requests.ask(f"read the peer of {link.name}", rtnl.RTM_GETLINK, body)
+        except DeviceRequestError:
+            return None  # it, or its namespace, went a moment ago: the news is on its way
 
     def _drain(self) -> None:
         arrived, complete = self._events.read()

@@ -24,6 +24,7 @@ __all__ = [
     "link_index",
     "messages",
     "parse_link",
+    "parse_link_statistics",
     "parse_statistics",
     "text_attribute",
 ]
@@ -49,6 +50,7 @@ IFLA_MTU = 4
 IFLA_LINK = 5
 IFLA_LINKINFO = 18
 IFLA_IFALIAS = 20
+IFLA_STATS64 = 23
 IFLA_AF_SPEC = 26
 IFLA_EXT_MASK = 29
 IFLA_LINK_NETNSID = 37
@@ -244,6 +246,14 @@ def link_index(payload: bytes) -> int:
     if len(payload) < _LINK_BODY.size or payload[0] != 0:
         return 0
     return int(_LINK_BODY.unpack_from(payload)[2])
+
+
+def parse_link_statistics(payload: bytes) -> LinkStatistics | None:
+    """Read the counters in a link message; None when it holds none."""
+    value = dict(attributes(payload, _LINK_BODY.size)).get(IFLA_STATS64, b"")
+    if len(value) < _STATISTICS.size:
+        return None
+    return LinkStatistics(*_STATISTICS.unpack_from(value))
 
 
 def parse_statistics(payload: bytes) -> tuple[int, LinkStatistics] | None:

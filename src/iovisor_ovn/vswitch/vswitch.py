@@ -15,6 +15,7 @@ and no switching.
 
 import select
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
@@ -107,7 +108,7 @@ class Vswitch:
         root, bridges = read
         if is_due:
             self._refresh_at_ms = self._now_ms() + root.stats_interval_ms
-            self._counters = dict(self._devices.statistics())
+            self._counters.clear()
         states = self._reconcile(root, bridges)
         self._store.write(self._wanted(root, bridges, states))
         return self._take(root, bridges, states)
@@ -211,16 +212,29 @@ class Vswitch:
     def _read_new_counters(self, states: Mapping[UUID, BridgeState]) -> None:
         """Read the counters of devices that came since the last refresh; the others wait."""
         hooks = {
-            port.hook.ifindex
+            port.hook.ifindex: port.hook
             for state in states.values()
             for port in state.ports
             if isinstance(port, OpenPort) and port.hook is not None
         }
         self._details = {index: known for index, known in self._details.items() if index in hooks}
-        new = hooks - self._counters.keys()
-        if new:
-            now = self._devices.statistics()
-            self._counters.update((index, now[index]) for index in new if index in now)
+        new = hooks.keys() - self._counters.keys()
+        if not new:
+            return
+        now = self._devices.statistics()
+        for index in new:
+            if index in now:
+                self._counters[index] = self._with_peer(hooks[index], now[index])
+
+    def _with_peer(self, hook: Link, counters: LinkStatistics) -> LinkStatistics:
+        """Count what a peer in another namespace received as sent.
+
+        `bpf_redirect_peer` hands frames to it past the device here, whose counters do not see them.
+        """
+        peer = self._devices.peer_statistics(hook)
+        if peer is None:
+            return counters
+        return replace(counters, tx_packets=peer.rx_packets, tx_bytes=peer.rx_bytes)
 
     def _take(
         self,

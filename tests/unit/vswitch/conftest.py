@@ -63,7 +63,7 @@ class FakeDevices(NetDevices):
         """Return a made-up driver."""
         return Driver(f"driver of {name}", "", "")
 
-    def link_mode(self, name: str) -> LinkMode:
+    def link_mode(self, name: str) -> LinkMode:  # noqa: ARG002  # all the same
         """Return a speed that is not known."""
         return LinkMode(None, None)
 
@@ -72,6 +72,11 @@ class FakeDevices(NetDevices):
         if link.peer_netns is not None:
             return self._elsewhere.get(link.peer_index)
         return self._table.get_index(link.peer_index)
+
+    def peer_statistics(self, link: Link) -> LinkStatistics | None:
+        """Return counters that are all a thousand times the ifindex."""
+        away = self._elsewhere.get(link.peer_index)
+        return None if away is None else LinkStatistics(*[1000 * away.ifindex] * 16)
 
     def add_pair(self, name: str, endpoint: str, mac: str | None) -> None:
         """Make both ends."""

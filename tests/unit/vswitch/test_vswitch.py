@@ -268,6 +268,23 @@ def test_counters_are_written_at_their_interval(
     assert row.statistics["rx_packets"] == 50
 
 
+def test_what_a_peer_elsewhere_received_counts_as_sent(
+    switch: Vswitch, database: FakeDatabase, devices: Any
+) -> None:
+    """Frames given to the peer by bpf_redirect_peer are not in the counters of the end here."""
+    row = database.add_port("i0", type="internal")
+    switch.run()
+    devices.move_away("i0")
+    row_before = dict(row.statistics)
+    switch = Vswitch(database, devices)
+    switch.run()
+    away = switch.interfaces()["i0"]
+    assert away.peer_elsewhere
+    assert row.statistics["tx_packets"] >= 1000
+    assert row.statistics["tx_packets"] == row.statistics["tx_bytes"]
+    assert row.statistics["rx_packets"] == row_before["rx_packets"] == away.ifindex
+
+
 def test_other_bridges_are_kept_apart(
     switch: Vswitch, database: FakeDatabase, devices: Any
 ) -> None:
