@@ -99,18 +99,16 @@ __noinline int neigh_put(struct __sk_buff *skb)
 			touch(neigh);
 			return 0;
 		}
-		/* In place: the configured address stays as it is. */
-		neigh->mac_hi = m->w[T_MAC_HI];
-		neigh->mac_lo = m->w[T_MAC_LO];
-		neigh->used_ns = bpf_ktime_get_coarse_ns();
-		neigh->untold = tell(m, &key) ? 1 : 0;
-		return 0;
+		fresh = *neigh; /* the configured address stays */
 	}
 	fresh.mac_hi = m->w[T_MAC_HI];
 	fresh.mac_lo = m->w[T_MAC_LO];
 	fresh.used_ns = bpf_ktime_get_coarse_ns();
 	fresh.untold = tell(m, &key) ? 1 : 0;
-	/* A full map is no reason to drop the packet that taught us. */
+	/*
+	 * The whole entry at once, so that no reader sees half an address. A
+	 * full map is no reason to drop the packet that taught us.
+	 */
 	bpf_map_update_elem(&neighbours, &key, &fresh, BPF_ANY);
 	return 0;
 }
