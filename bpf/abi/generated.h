@@ -449,13 +449,13 @@ struct injection {
 };
 _Static_assert(sizeof(struct injection) == 112, "injection");
 
-/* A connection: the lesser endpoint (address, then port) comes first. */
+/* A connection: lesser endpoint (address, then port) first; ICMP: who asks first. */
 struct conn_key {
 	__u16 zone; /* conntrack zone */
 	__u8 proto; /* IP protocol */
 	__u8 family; /* 4 or 6 */
-	__u16 port[2]; /* ports; ICMP: echo identifier in both */
-	__u32 addr0[4]; /* address of the first endpoint, IPv4 in [3] */
+	__u16 port[2]; /* ports, host order; ICMP: identifier, type of the request */
+	__u32 addr0[4]; /* address of the first endpoint, host order, IPv4 in [3] */
 	__u32 addr1[4]; /* address of the second */
 };
 _Static_assert(sizeof(struct conn_key) == 40, "conn_key");
@@ -465,15 +465,15 @@ struct conn {
 	__u64 expires_ns; /* monotonic time at which it is gone */
 	__u32 mark; /* ct_mark */
 	__u32 label[4]; /* ct_label, most significant first */
+	__u32 epoch; /* flushes of the zone before it began */
+	__u32 seqlo[2]; /* TCP: end of what originator, responder sent */
+	__u32 seqhi[2]; /* TCP: end of what each may send */
+	__u16 max_win[2]; /* TCP: largest window announced by each, unscaled */
+	__u8 state[2]; /* TCP: state of originator, responder; others: progress in [0] */
+	__u8 wscale[2]; /* TCP: shift; 0x80 it was announced, 0x40 it is unknown */
 	__u8 flags; /* bit 0: opened by the second endpoint of the key */
-	__u8 state[2]; /* protocol state as seen from originator, responder */
-	__u8 wscale[2]; /* TCP window scale of each, plus flag 0x80 = seen */
-	__u8 pad[3];
-	__u32 seqlo[2]; /* TCP: lowest acceptable sequence number of each */
-	__u32 seqhi[2]; /* TCP: highest */
-	__u32 max_win[2]; /* TCP: largest window announced by each */
-	__u32 pad2;
-	__u64 packets[2]; /* per direction */
+	__u8 pad[7];
+	__u64 packets[2]; /* from originator, responder */
 };
 _Static_assert(sizeof(struct conn) == 80, "conn");
 
@@ -481,7 +481,7 @@ _Static_assert(sizeof(struct conn) == 80, "conn");
 struct frag_key {
 	__u32 zone; /* conntrack zone */
 	__u32 id; /* identification */
-	__u32 proto; /* IP protocol */
+	__u32 proto; /* IPv4: protocol, plus 4 << 8; IPv6: 6 << 8 */
 	__u32 src[4]; /* IPv4 in [3] */
 	__u32 dst[4]; /* IPv4 in [3] */
 };
@@ -489,8 +489,12 @@ _Static_assert(sizeof(struct frag_key) == 44, "frag_key");
 
 /* What its first fragment said. */
 struct frag {
-	__u32 l4; /* as Word.L4 */
+	__u32 l4; /* as Word.L4; ICMP: with the identifier in bits 31-24 and 15-8 */
 	__u32 tcp_flags; /* as Word.TCP_FLAGS */
+	__u32 proto; /* IP protocol */
+	__u32 class_bits; /* as Word.CLASS */
+	__u32 end; /* bytes of the datagram in the first fragment */
+	__u32 pad;
 	__u64 expires_ns; /* monotonic time */
 };
-_Static_assert(sizeof(struct frag) == 16, "frag");
+_Static_assert(sizeof(struct frag) == 32, "frag");

@@ -2,6 +2,8 @@
 /* Connection tracking: state of the packet's connection in a zone. */
 #pragma once
 
+#include <linux/types.h>
+
 struct __sk_buff;
 
 /* Look the packet up in the zone: sets the ct_state, ct_mark, ct_label words. */

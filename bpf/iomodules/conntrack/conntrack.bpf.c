@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * Connection tracking with the semantics of OVS's userspace conntrack
+ * (lib/conntrack.c; README.md lists what differs).
+ *
+ * Two CPUs may work on one entry at once. Every member is written whole and on
+ * its own, so a reader may see the numbers of one packet and the state of the
+ * next. TCP numbers only move forward and the window test allows for more than
+ * a segment of 64 KB, so a lost step is made good by the next packet; states
+ * decide about timeouts, marks are written again by the flows that wanted them.
+ */
+#include "iomodules/conntrack/conntrack.h"
+#include "iomodules/conntrack/endpoints.h"
+#include "iomodules/conntrack/fragment.h"
+#include "iomodules/conntrack/tcp.h"
+
+#define CONN_FROM_1 1 /* flag: opened by the second endpoint of the key */
+
+/* Flags of ct_track() beside enum ct_flag. */
+#define TRACK_COMMIT 0x100 /* make an entry */
+#define TRACK_WORDS 0x200 /* write the packet's ct words */
+
+#define REFRESH_NS (SECOND_NS / 4)
+
+/* Progress of a connection without states of its own (conn.state[0]). */
+enum progress {
+	PROGRESS_FIRST,
+	PROGRESS_BOTH, /* packets both ways */
+};
+
+struct ct_conns_map ct_conns SEC(".maps");
+struct ct_fresh_map ct_fresh SEC(".maps");
+struct ct_zones_map ct_zones SEC(".maps");
+struct ct_frags_map ct_frags SEC(".maps");
+struct ct_scratch_map ct_scratch SEC(".maps");
+
+/* The window scale option of a segment whose header is `header` bytes long. */
+__noinline int ct_tcp_wscale(struct __sk_buff *skb, __u32 header)
+{
+	struct machine *m = machine();
+	struct ct_scratch *s = scratch();
+	__u32 n = header - 20;
+	int wscale = 0;
+
+	if (!m || !s || header <= 20 || n > 40 ||
+	    bpf_skb_load_bytes(skb, m->l4 + 20, s->header, n))
+		return 0;
+	s->at = 0;
+	for (int i = 0; i < 40; i++) {
+		__u32 at = s->at & 63;
+		__u8 kind, size;
+
+		if (at + 3 > n || at > sizeof(s->header) - 3)
+			return wscale;
+		kind = s->header[at];
+		size = s->header[at + 1];
+		if (kind == 0)
+			return wscale;
+		if (kind == 1) {
+			s->at = at + 1;
+			continue;
+		}
+		if (kind == 3) {
+			wscale = s->header[at + 2];
+			if (wscale > WSCALE_MAX)
+				wscale = WSCALE_MAX;
+			wscale |= WSCALE_SEEN;
+		}
+		size = size < 2 ? 2 : size;
+		if (at + size > n)
+			return wscale;
+		s->at = at + size;
+	}
+	return wscale;
+}
+
+static __always_inline int read_tcp(struct __sk_buff *skb, struct machine *m,
+				    struct ct_scratch *s)
+{
+	__u32 header;
+
+	if (bpf_skb_load_bytes(skb, m->l4, s->header, 20))
+		return -1;
+	header = (s->header[12] >> 4) * 4;
+	if (header < 20 || m->l4 + header > m->ip_end)
+		return -1;
+	s->seq = READ_BE32(s->header + 4);
+	s->ack = READ_BE32(s->header + 8);
+	s->win = READ_BE16(s->header + 14);
+	s->len = m->ip_end - m->l4 - header;
+	s->flags = m->w[W_TCP_FLAGS] & 0x3f;
+	s->wscale = 0;
+	if (s->flags & TCP_SYN)
+		s->wscale = ct_tcp_wscale(skb, header);
+	return 0;
+}
+
+static __always_inline int read_udp(struct __sk_buff *skb, struct machine *m,
+				    struct ct_scratch *s)
+{
+	__u32 size;
+
+	if (bpf_skb_load_bytes(skb, m->l4 + 4, s->header, 2))
+		return -1;
+	size = READ_BE16(s->header);
+	if (size >= 8 && m->l4 + size <= m->ip_end)
+		return 0;
+	/* The length is that of the datagram, the packet its first fragment. */
+	return size >= 8 && ct_is_fragment(skb) ? 0 : -1;
+}
+
+static __always_inline int read_icmp(struct __sk_buff *skb, struct machine *m,
+				     struct ct_scratch *s)
+{
+	__u32 l4 = m->w[W_L4], type = l4 >> 16 & 0xff;
+	__u32 id;
+
+	if (!m->l4) {
+		/* Later fragment: see struct frag. */
+		id = (l4 >> 16 & 0xff00) | (l4 >> 8 & 0xff);
+		return order_icmp(s, type, l4 & 0xff, id);
+	}
+	if (icmp_role(s->key.family, type) == ICMP_ERROR)
+		return ct_related(skb);
+	if (bpf_skb_load_bytes(skb, m->l4 + 4, s->header, 2))
+		return -1;
+	return order_icmp(s, type, l4 & 0xff, READ_BE16(s->header));
+}
+
+static __always_inline int read_ports(struct __sk_buff *skb, struct machine *m,
+				      struct ct_scratch *s)
+{
+	__u32 sport = m->w[W_L4] >> 16, dport = m->w[W_L4] & 0xffff;
+	__u32 proto = s->key.proto;
+
+	if (!sport || !dport)
+		return -1; /* or no header at all */
+	if (m->l4 && proto == PROTO_TCP && read_tcp(skb, m, s))
+		return -1;
+	if (m->l4 && proto == PROTO_UDP && read_udp(skb, m, s))
+		return -1;
+	order_ports(s, sport, dport);
+	return 0;
+}
+
+/* From packet to key; -1 if the packet cannot be tracked. */
+static __always_inline int read_packet(struct __sk_buff *skb, struct machine *m,
+				       struct ct_scratch *s, __u32 zone)
+{
+	__u32 proto = m->w[W_IP_META] >> 24;
+
+	__builtin_memset(&s->key, 0, sizeof(s->key));
+	s->related = 0;
+	if (!m->ip_end)
+		return -1;
+	s->key.zone = zone;
+	s->key.proto = proto;
+	if (m->w[W_CLASS] & CLASS_IP4) {
+		s->key.family = 4;
+		s->key.addr0[3] = m->w[W_IP4_SRC];
+		s->key.addr1[3] = m->w[W_IP4_DST];
+	} else {
+		s->key.family = 6;
+		for (int i = 0; i < 4; i++) {
+			s->key.addr0[i] = m->w[W_IP6_SRC0 + i];
+			s->key.addr1[i] = m->w[W_IP6_DST0 + i];
+		}
+	}
+	if (has_ports(proto))
+		return read_ports(skb, m, s);
+	if (is_icmp(s->key.family, proto))
+		return read_icmp(skb, m, s);
+	order_ports(s, 0, 0);
+	return 0;
+}
+
+static __always_inline int is_alive(const struct conn *conn, __u64 now,
+				    __u32 epoch)
+{
+	return conn->expires_ns > now && conn->epoch == epoch;
+}
+
+static __always_inline int same_key(const struct conn_key *a,
+				    const struct conn_key *b)
+{
+	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
+
+	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) |
+		 (x[3] ^ y[3]) | (x[4] ^ y[4]));
+}
+
+/* 1 if the stored time changed by enough to be written. */
+static __always_inline int refresh(struct conn *conn, __u64 now, __u32 timeout)
+{
+	__u64 until = now + timeout * SECOND_NS;
+
+	/* Also true for a shorter life: the difference wraps. */
+	if (until - conn->expires_ns <= REFRESH_NS)
+		return 0;
+	conn->expires_ns = until;
+	return 1;
+}
+
+/*
+ * Follow the packet in its entry; s->at tells whether the entry is one to
+ * promote: established, and at a moment when its life was extended, which is
+ * at most a few times a second while the map of the established is full.
+ */
+static __always_inline enum update follow(struct machine *m,
+					  struct ct_scratch *s,
+					  struct conn *conn, __u32 from,
+					  __u64 now)
+{
+	enum update update;
+	__u32 timeout = 0, was;
+
+	if (s->key.proto == PROTO_TCP) {
+		if (!m->l4)
+			return UPDATE_VALID; /* later fragment */
+		update = tcp_update(conn, s, from, &timeout);
+		s->at = timeout && refresh(conn, now, timeout) &&
+			conn->state[0] == TCPS_ESTABLISHED &&
+			conn->state[1] == TCPS_ESTABLISHED;
+		return update;
+	}
+	was = conn->state[0];
+	if (from && was != PROGRESS_BOTH)
+		conn->state[0] = PROGRESS_BOTH;
+	timeout = from || was == PROGRESS_BOTH ? 30 : 60;
+	s->at = refresh(conn, now, timeout) && was == PROGRESS_BOTH;
+	return timeout == 30 ? UPDATE_VALID : UPDATE_STILL_NEW;
+}
+
+static __always_inline void write_marks(const struct machine *m,
+					struct conn *conn, __u32 flags)
+{
+	__u32 mask;
+
+	if (flags & CT_WRITE_MARK) {
+		mask = m->w[T_CT_MARK_MASK];
+		conn->mark = (conn->mark & ~mask) | (m->w[T_CT_MARK] & mask);
+	}
+	if (!(flags & CT_WRITE_LABEL))
+		return;
+	for (int i = 0; i < 4; i++) {
+		mask = m->w[T_CT_LABEL_MASK0 + i];
+		conn->label[i] = (conn->label[i] & ~mask) |
+				 (m->w[T_CT_LABEL0 + i] & mask);
+	}
+}
+
+/* Make the entry of a connection that this packet opens. */
+static __always_inline int open(struct machine *m, struct ct_scratch *s,
+				__u32 flags, __u64 now, __u32 epoch)
+{
+	struct conn *conn = &s->value;
+
+	__builtin_memset(conn, 0, sizeof(*conn));
+	conn->epoch = epoch;
+	conn->flags = s->from ? CONN_FROM_1 : 0;
+	conn->packets[0] = 1;
+	if (s->key.proto == PROTO_TCP) {
+		/* A later fragment has no numbers: its first one opened. */
+		if (!m->l4)
+			return 0;
+		tcp_open(conn, s);
+		conn->expires_ns = now + 30 * SECOND_NS;
+	} else {
+		conn->expires_ns = now + 60 * SECOND_NS;
+	}
+	write_marks(m, conn, flags);
+	/*
+	 * An entry under this key is a dead one, or one that another CPU makes
+	 * at this moment: the later packet wins, as if it had come later.
+	 */
+	if (bpf_map_update_elem(&ct_fresh, &s->key, conn, BPF_ANY))
+		return -DROP_CT_FULL;
+	return 0;
+}
+
+static __always_inline int may_open(const struct machine *m,
+				    const struct ct_scratch *s)
+{
+	if (s->related)
+		return 0;
+	if (s->key.proto == PROTO_TCP)
+		return !m->l4 || tcp_may_open(s->flags);
+	if (is_icmp(s->key.family, s->key.proto))
+		return !s->from; /* an answer opens nothing */
+	return 1;
+}
+
+/* Move the connection of the scratch key to the established ones. */
+__noinline int ct_promote(void)
+{
+	struct ct_scratch *s = scratch();
+	struct conn *conn;
+
+	if (!s)
+		return -DROP_NO_STATE;
+	conn = bpf_map_lookup_elem(&ct_fresh, &s->key);
+	/*
+	 * Where a dead entry lies, the collector may be about to remove it: let
+	 * it, and try again later.
+	 */
+	if (conn &&
+	    !bpf_map_update_elem(&ct_conns, &s->key, conn, BPF_NOEXIST))
+		bpf_map_delete_elem(&ct_fresh, &s->key);
+	return 0;
+}
+
+static __always_inline void write_words(struct machine *m, __u32 state,
+					const struct conn *conn)
+{
+	m->w[W_CT_STATE] = state | CT_TRK;
+	m->w[W_CT_MARK] = conn ? conn->mark : 0;
+	m->w[W_CT_LABEL0] = conn ? conn->label[0] : 0;
+	m->w[W_CT_LABEL1] = conn ? conn->label[1] : 0;
+	m->w[W_CT_LABEL2] = conn ? conn->label[2] : 0;
+	m->w[W_CT_LABEL3] = conn ? conn->label[3] : 0;
+}
+
+/* State of a packet that has an entry; CT_INV | CT_NEW: the entry is over. */
+static __always_inline __u32 known(struct machine *m, struct ct_scratch *s,
+				   struct conn *conn, __u64 now)
+{
+	__u32 from = s->from ^ (conn->flags & CONN_FROM_1);
+	__u32 reply = from ? CT_RPL : 0;
+
+	s->at = 0;
+	if (m->w[W_CT_STATE] && same_key(&s->seen, &s->key))
+		return m->w[W_CT_STATE]; /* this very packet was followed */
+	s->seen = s->key;
+	if (s->related)
+		return CT_REL | reply;
+	conn->packets[from & 1]++;
+	switch (follow(m, s, conn, from, now)) {
+	case UPDATE_VALID:
+		return CT_EST | reply;
+	case UPDATE_STILL_NEW:
+		return CT_NEW;
+	case UPDATE_REOPENS:
+		conn->expires_ns = 0;
+		return CT_INV | CT_NEW;
+	default:
+		return CT_INV;
+	}
+}
+
+/* All of ct(): look up, follow or open, write marks, tell. */
+__noinline int ct_track(struct __sk_buff *skb, __u32 zone, __u32 flags)
+{
+	struct machine *m = machine();
+	struct ct_scratch *s = scratch();
+	__u32 state = CT_INV, fresh = 0, *epoch;
+	struct conn *conn;
+	__u64 now;
+	int result;
+
+	zone &= 0xffff;
+	epoch = bpf_map_lookup_elem(&ct_zones, &zone);
+	if (!m || !s || !epoch)
+		return -DROP_NO_STATE;
+	if (m->w[W_IP_META] & (FRAG_ANY | FRAG_LATER)) {
+		result = ct_fragment(skb, zone);
+		if (result)
+			return result;
+	}
+	if (read_packet(skb, m, s, zone)) {
+		s->seen.family = 0;
+		if (flags & TRACK_WORDS)
+			write_words(m, CT_INV, NULL);
+		return 0;
+	}
+	now = bpf_ktime_get_coarse_ns();
+	conn = bpf_map_lookup_elem(&ct_conns, &s->key);
+	if (!conn || !is_alive(conn, now, *epoch)) {
+		conn = bpf_map_lookup_elem(&ct_fresh, &s->key);
+		fresh = 1;
+	}
+	if (conn && is_alive(conn, now, *epoch)) {
+		state = known(m, s, conn, now);
+		if (state != (CT_INV | CT_NEW)) {
+			write_marks(m, conn, flags);
+			if (flags & TRACK_WORDS)
+				write_words(m, state, conn);
+			return fresh && s->at ? ct_promote() : 0;
+		}
+	}
+	s->seen.family = 0;
+	state = CT_INV;
+	result = 0;
+	if (may_open(m, s)) {
+		state = CT_NEW;
+		if (flags & TRACK_COMMIT) {
+			result = open(m, s, flags, now, *epoch);
+			s->seen = s->key;
+		}
+	}
+	if (flags & TRACK_WORDS)
+		write_words(m, state, NULL);
+	return result;
+}
+
+__noinline int ct_next(struct __sk_buff *skb, __u32 zone)
+{
+	return ct_track(skb, zone, TRACK_WORDS);
+}
+
+__noinline int ct_commit(struct __sk_buff *skb, __u32 zone, __u32 flags)
+{
+	return ct_track(skb, zone,
+			TRACK_COMMIT |
+				(flags & (CT_WRITE_MARK | CT_WRITE_LABEL)));
+}
+
+__noinline int ct_commit_nat(struct __sk_buff *skb, __u32 zone)
+{
+	return ct_track(skb, zone, TRACK_COMMIT | TRACK_WORDS);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * From a header to the key of its connection. Both directions give one key:
+ * TCP, UDP and SCTP order the endpoints, ICMP puts the one that asks first (so
+ * that two hosts may ping each other with the same identifier, which are two
+ * connections), other protocols order the addresses.
+ */
+#pragma once
+
+#include "lib/bpf.h"
+#include "iomodules/conntrack/conntrack_maps.h"
+
+#define ICMP_ECHO_REPLY 0
+#define ICMP_UNREACHABLE 3
+#define ICMP_QUENCH 4
+#define ICMP_REDIRECT 5
+#define ICMP_ECHO 8
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETER 12
+#define ICMP_TIMESTAMP 13
+#define ICMP_TIMESTAMP_REPLY 14
+#define ICMP_INFO 15
+#define ICMP_INFO_REPLY 16
+
+#define ICMPV6_UNREACHABLE 1
+#define ICMPV6_PARAMETER 4
+#define ICMPV6_ECHO 128
+#define ICMPV6_ECHO_REPLY 129
+
+enum icmp_role {
+	ICMP_OTHER, /* not tracked */
+	ICMP_ASKS,
+	ICMP_ANSWERS,
+	ICMP_ERROR,
+};
+
+static __always_inline __u32 is_icmp(__u32 family, __u32 proto)
+{
+	return family == 4 ? proto == PROTO_ICMP : proto == PROTO_ICMPV6;
+}
+
+static __always_inline __u32 has_ports(__u32 proto)
+{
+	return proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP;
+}
+
+static __always_inline enum icmp_role icmp_role(__u32 family, __u32 type)
+{
+	if (family == 6) {
+		if (type == ICMPV6_ECHO)
+			return ICMP_ASKS;
+		if (type == ICMPV6_ECHO_REPLY)
+			return ICMP_ANSWERS;
+		return type >= ICMPV6_UNREACHABLE && type <= ICMPV6_PARAMETER ?
+			       ICMP_ERROR :
+			       ICMP_OTHER;
+	}
+	switch (type) {
+	case ICMP_ECHO:
+	case ICMP_TIMESTAMP:
+	case ICMP_INFO:
+		return ICMP_ASKS;
+	case ICMP_ECHO_REPLY:
+	case ICMP_TIMESTAMP_REPLY:
+	case ICMP_INFO_REPLY:
+		return ICMP_ANSWERS;
+	case ICMP_UNREACHABLE:
+	case ICMP_QUENCH:
+	case ICMP_REDIRECT:
+	case ICMP_TIME_EXCEEDED:
+	case ICMP_PARAMETER:
+		return ICMP_ERROR;
+	default:
+		return ICMP_OTHER;
+	}
+}
+
+/* Type of the request that an answer (or the request itself) belongs to. */
+static __always_inline __u32 icmp_request(__u32 type)
+{
+	switch (type) {
+	case ICMP_ECHO_REPLY:
+		return ICMP_ECHO;
+	case ICMP_TIMESTAMP_REPLY:
+		return ICMP_TIMESTAMP;
+	case ICMP_INFO_REPLY:
+		return ICMP_INFO;
+	case ICMPV6_ECHO_REPLY:
+		return ICMPV6_ECHO;
+	default:
+		return type;
+	}
+}
+
+/* 1 if a comes behind b. */
+static __always_inline __u32 is_behind(const __u32 *a, const __u32 *b)
+{
+	for (int i = 0; i < 4; i++)
+		if (a[i] != b[i])
+			return a[i] > b[i];
+	return 0;
+}
+
+static __always_inline void swap_addresses(struct conn_key *key)
+{
+	for (int i = 0; i < 4; i++) {
+		__u32 addr = key->addr0[i];
+
+		key->addr0[i] = key->addr1[i];
+		key->addr1[i] = addr;
+	}
+}
+
+/*
+ * Put a key filled from a packet (addr0 and sport: its source) in order; sets
+ * the sending endpoint.
+ */
+static __always_inline void order_ports(struct ct_scratch *s, __u32 sport,
+				       __u32 dport)
+{
+	struct conn_key *key = &s->key;
+	__u32 behind;
+
+	/* IPv4 shortens the comparison: the other words are 0. */
+	if (key->family == 4)
+		behind = key->addr0[3] > key->addr1[3] ||
+			 (key->addr0[3] == key->addr1[3] && sport > dport);
+	else
+		behind = is_behind(key->addr0, key->addr1) ||
+			 (!is_behind(key->addr1, key->addr0) && sport > dport);
+	if (behind)
+		swap_addresses(key);
+	key->port[0] = behind ? dport : sport;
+	key->port[1] = behind ? sport : dport;
+	s->from = behind;
+}
+
+/* The same for ICMP; -1 if such a message does not belong to a connection. */
+static __always_inline int order_icmp(struct ct_scratch *s, __u32 type,
+				      __u32 code, __u32 id)
+{
+	enum icmp_role role = icmp_role(s->key.family, type);
+
+	if ((role != ICMP_ASKS && role != ICMP_ANSWERS) || code)
+		return -1;
+	s->from = role == ICMP_ANSWERS;
+	if (s->from)
+		swap_addresses(&s->key);
+	s->key.port[0] = id;
+	s->key.port[1] = icmp_request(type);
+	return 0;
+}
+
+/* Key of the packet quoted in an ICMP error (related.bpf.c). */
+int ct_related(struct __sk_buff *skb);
