@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything sets itself up: `make demo` and `make test` work on a fresh Debian 12.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# bpftool, tcpdump and others live in sbin, which Debian leaves out of a user's PATH.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+PYTHON ?= /usr/bin/python3
+CLANG ?= clang-19
+CLANG_FORMAT ?= clang-format-19
+BPFTOOL ?= bpftool
+
+VENV := .venv
+BIN := $(VENV)/bin
+VENV_READY := $(VENV)/ready
+PACKAGES_READY := build/packages-ready
+AS_ROOT := tools/as-root.sh
+
+BPF_OBJECT := src/iovisor_ovn/dataplane/programs/machine.bpf.o
+# The object that defines the shared maps comes first: libbpf 1.1's linker mixes up the offsets
+# of maps that it meets as extern before their definition.
+BPF_FIRST := bpf/machine/machine.bpf.c
+BPF_SOURCES := $(BPF_FIRST) \
+	$(filter-out $(BPF_FIRST),$(sort $(wildcard bpf/machine/*.bpf.c bpf/iomodules/*/*.bpf.c)))
+BPF_PARTS := $(BPF_SOURCES:bpf/%.bpf.c=build/bpf/%.o)
+BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wshadow -Wimplicit-fallthrough \
+	-I bpf -I /usr/include/$(shell uname -m)-linux-gnu
+C_FILES := $(shell find bpf tests -name '*.[ch]')
+
+PYTEST := $(BIN)/pytest
+# What follows on the command line reaches pytest: make test-unit ARGS='-k lexer -x'
+ARGS ?=
+
+.PHONY: help build bpf demo demo-up demo-down lint fmt type test test-unit test-bpf \
+	test-functional test-system bench docs clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+build: $(BIN)/iovisor-ovn bpf ## leave a working .venv/bin/iovisor-ovn
+
+bpf: $(BPF_OBJECT) ## compile and link the eBPF programs
+
+demo: build ## build a small cloud, show who may reach whom, remove it
+	$(AS_ROOT) $(BIN)/python -m iovisor_ovn.demo run
+
+demo-up: build ## the same cloud, kept running; prints what to try
+	$(AS_ROOT) $(BIN)/python -m iovisor_ovn.demo up
+
+demo-down: build ## remove what demo-up left
+	$(AS_ROOT) $(BIN)/python -m iovisor_ovn.demo down
+
+lint: $(VENV_READY) $(PACKAGES_READY) type ## style, types, spelling, licences; changes nothing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(CLANG_FORMAT) --dry-run -Werror $(C_FILES)
+	$(BIN)/codespell
+	$(BIN)/python tools/check_files.py
+	$(BIN)/python tools/gen_abi.py --check
+
+type: $(VENV_READY) ## mypy --strict
+	$(BIN)/mypy
+
+fmt: $(VENV_READY) $(PACKAGES_READY) ## rewrite files in the house's style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(CLANG_FORMAT) -i $(C_FILES)
+
+test: lint build ## every tier
+	$(AS_ROOT) $(PYTEST) $(ARGS)
+
+test-unit: $(VENV_READY) ## no privileges, under a minute
+	$(PYTEST) tests/unit $(ARGS)
+
+test-bpf: build ## packets through loaded programs
+	$(AS_ROOT) $(PYTEST) tests/bpf $(ARGS)
+
+test-functional: build ## real database servers, no traffic
+	$(AS_ROOT) $(PYTEST) tests/functional $(ARGS)
+
+test-system: build ## namespaces and traffic; ARGS=--flavor=ovn asks ordinary OVN
+	$(AS_ROOT) $(PYTEST) tests/system $(ARGS)
+
+bench: build ## measure; figures to standard output
+	$(AS_ROOT) $(BIN)/python bench/run.py $(ARGS)
+
+docs: $(VENV_READY) ## check that links between the pages lead somewhere
+	$(BIN)/python tools/check_files.py --links
+
+clean: ## remove what was built, the virtual environment included
+	rm -rf build $(VENV) $(dir $(BPF_OBJECT)) src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+# -- set-up ------------------------------------------------------------------------------
+
+$(PACKAGES_READY): tools/setup.sh
+	tools/setup.sh all
+	mkdir -p $(@D)
+	touch $@
+
+$(VENV_READY): pyproject.toml tools/setup.sh
+	tools/setup.sh python
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(BIN)/iovisor-ovn: $(VENV_READY)
+
+# -- eBPF --------------------------------------------------------------------------------
+
+build/bpf/%.o: bpf/%.bpf.c Makefile | $(PACKAGES_READY)
+	mkdir -p $(@D)
+	$(CLANG) $(BPF_FLAGS) -MMD -MP -c $< -o $@
+
+# The list of parts is written down so that a part that is removed links anew.
+build/bpf/parts: FORCE
+	@mkdir -p $(@D)
+	@echo '$(BPF_PARTS)' | cmp -s - $@ || echo '$(BPF_PARTS)' > $@
+
+$(BPF_OBJECT): $(BPF_PARTS) build/bpf/parts
+	mkdir -p $(@D)
+	$(BPFTOOL) gen object $@ $(BPF_PARTS)
+
+.PHONY: FORCE
+FORCE:
+
+-include $(BPF_PARTS:.o=.d)

@@ -1,0 +1,12 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Run a command as root: as it is for root, else through sudo where there is one.
+set -eu
+if [ "$(id -u)" -eq 0 ]; then
+	exec "$@"
+fi
+if command -v sudo >/dev/null; then
+	exec sudo env "PATH=$PATH" "$@"
+fi
+echo "this needs root (network namespaces, BPF) and there is no sudo: run it as root: $*" >&2
+exit 1

@@ -1,0 +1,88 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Install the Debian packages that are missing: `setup.sh python` for the virtual
+# environment alone, `setup.sh all` for building and testing too. Nothing is asked of the
+# network when all are there. Daemons that come with the packages are neither started nor
+# enabled: the demo and the tests run their own, in directories of their own.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python_packages=(python3 python3-venv)
+all_packages=(
+	"${python_packages[@]}" make
+	clang-19 llvm-19 clang-format-19 libbpf1 libbpf-dev libelf1 bpftool linux-libc-dev
+	ovn-central ovn-host ovn-common openvswitch-switch openvswitch-common
+	iproute2 iperf3 tcpdump iputils-ping traceroute netcat-openbsd ethtool nftables procps
+)
+services=(openvswitch-switch ovs-vswitchd ovsdb-server ovs-record-hostname
+	ovn-central ovn-northd ovn-ovsdb-server-nb ovn-ovsdb-server-sb ovn-host ovn-controller iperf3)
+
+missing() {
+	local package
+	for package in "$@"; do
+		dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' ||
+			echo "$package"
+	done
+}
+
+# Debian's own switch for "start nothing": taken away again unless it was there before.
+forbid_starts() {
+	policy=/usr/sbin/policy-rc.d
+	if [ ! -e "$policy" ]; then
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod 755 "$policy"
+		trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+	fi
+}
+
+# What was there before stays as its owner set it; what came now does not start at boot.
+disable_new() {
+	local service
+	for service in "${services[@]}"; do
+		grep -qx "$service" <<<"$1" && continue
+		if [ -e "/lib/systemd/system/$service.service" ] && command -v systemctl >/dev/null; then
+			systemctl disable --quiet "$service.service" || true
+		fi
+		if [ -e "/etc/init.d/$service" ]; then
+			update-rc.d "$service" disable >/dev/null
+		fi
+	done
+}
+
+present_services() {
+	local service
+	for service in "${services[@]}"; do
+		if [ -e "/lib/systemd/system/$service.service" ] || [ -e "/etc/init.d/$service" ]; then
+			echo "$service"
+		fi
+	done
+}
+
+install() {
+	local before
+	before=$(present_services)
+	forbid_starts
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -q
+	apt-get install -q -y --no-install-recommends "$@"
+	disable_new "$before"
+}
+
+case "${1:-}" in
+python) mapfile -t wanted < <(missing "${python_packages[@]}") ;;
+all) mapfile -t wanted < <(missing "${all_packages[@]}") ;;
+install) # the part that needs root; called by this script
+	shift
+	install "$@"
+	exit
+	;;
+*)
+	echo "usage: $0 python|all" >&2
+	exit 2
+	;;
+esac
+
+if [ "${#wanted[@]}" -gt 0 ]; then
+	echo "installing: ${wanted[*]}"
+	tools/as-root.sh "$PWD/tools/setup.sh" install "${wanted[@]}"
+fi
