@@ -26,7 +26,7 @@ __all__ = ["LASTING_MAPS", "OBJECT_PATH", "ArraySizes", "Machine"]
 OBJECT_PATH = Path(__file__).parent / "programs" / "machine.bpf.o"
 
 #: Maps whose contents outlive the agent.
-LASTING_MAPS = frozenset({"connections", "fragments"})
+LASTING_MAPS = frozenset({"ct_conns", "ct_fresh", "ct_zones", "ct_frags"})
 
 _BANKS = 2
 _ENTRY_MAPS = ("entries4", "entries8", "entries16", "entries40")

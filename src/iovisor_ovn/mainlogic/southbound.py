@@ -42,9 +42,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "Multicast_Group": ("datapath", "name", "tunnel_key", "ports"),
     "Address_Set": ("name", "addresses"),
     "Port_Group": ("name", "ports"),
-    "MAC_Binding": ("logical_port", "ip", "mac", "datapath"),
+    "MAC_Binding": ("logical_port", "ip", "mac", "datapath", "timestamp"),
     "Static_MAC_Binding": ("logical_port", "ip", "mac", "datapath", "override_dynamic_mac"),
-    "FDB": ("mac", "dp_key", "port_key"),
+    "FDB": ("mac", "dp_key", "port_key", "timestamp"),
+    "Chassis_Template_Var": ("chassis", "variables"),
 }  # fmt: skip
 
 

@@ -118,7 +118,8 @@ def _transport(frame: bytes) -> tuple[int, int, int] | None:
 def _fold(data: bytes) -> int:
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    words: tuple[int, ...] = struct.unpack(f">{len(data) // 2}H", data)
+    total = sum(words)
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
     return total
