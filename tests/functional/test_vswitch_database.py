@@ -16,6 +16,8 @@ from typing import TypeVar
 
 import pytest
 
+import iovisor_ovn
+
 pytestmark = [
     pytest.mark.needs_ovs,
     pytest.mark.needs_netns,
@@ -25,6 +27,7 @@ pytestmark = [
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 RUNNER = Path(__file__).parent / "vswitch_runner.py"
+SOURCES = Path(iovisor_ovn.__file__).parents[1]
 DEADLINE_S = 15.0
 T = TypeVar("T")
 _numbers = itertools.count()
@@ -70,10 +73,10 @@ class Namespace:
 
     def popen(self, *words: str, output: Path) -> subprocess.Popen[bytes]:
         """Start a process in it."""
+        line = ("ip", "netns", "exec", self.name, *words)
+        environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
         with output.open("ab") as file:
-            return subprocess.Popen(
-                ("ip", "netns", "exec", self.name, *words), stdout=file, stderr=file
-            )
+            return subprocess.Popen(line, stdout=file, stderr=file, env=environment)
 
 
 class Machine:
