@@ -58,6 +58,8 @@ from iovisor_ovn.language.actions import (
     SetQueue,
     Verb,
 )
+from iovisor_ovn.language.action_parser import parse_actions
+from iovisor_ovn.language.action_printer import print_actions
 from iovisor_ovn.language.annotate import annotate
 from iovisor_ovn.language.clauses import (
     Clause,
@@ -180,7 +182,9 @@ __all__ = [
     "evaluate",
     "evaluate_conjunctions",
     "normalize",
+    "parse_actions",
     "parse_match",
+    "print_actions",
     "print_constant",
     "print_match",
     "references",

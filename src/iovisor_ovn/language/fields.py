@@ -73,7 +73,7 @@ class SymbolKind(Enum):
     OVN_FIELD = "ovn_field"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Field:
     """A base field: bits that no other integer field shares.
 
@@ -90,6 +90,10 @@ class Field:
     prereqs: str = ""
     since: str = "23.03"
     until: str = ""
+
+    def __repr__(self) -> str:
+        """The name; the rest follows from it."""
+        return f"Field({self.name})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

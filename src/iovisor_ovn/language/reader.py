@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cursor over tokens that the parsers of matches and actions share."""
 
+from collections.abc import Container
+
 from iovisor_ovn.errors import LanguageError
 from iovisor_ovn.language.fields import FieldRef, Level, Symbol, SymbolTable, bits_suffix
 from iovisor_ovn.language.lexer import Token, tokenize
@@ -85,6 +87,12 @@ class Reader:
     def string(self, wanted: str) -> str:
         """Read a quoted string."""
         if self.token.kind != "string":
+            raise self.unexpected(wanted)
+        return self.advance().text
+
+    def word(self, words: Container[str], wanted: str) -> str:
+        """Read one of the names in ``words``."""
+        if self.token.kind != "id" or self.token.text not in words:
             raise self.unexpected(wanted)
         return self.advance().text
 
