@@ -9,6 +9,7 @@ words and a frame; :meth:`Rig.run` gives back what the function left behind::
 """
 
 import ctypes
+import os
 import struct
 import subprocess
 from collections.abc import Mapping
@@ -39,9 +40,9 @@ SOURCES = (
     "bpf/iomodules/fdb/fdb.bpf.c",
 )
 CLANG = (
-    "clang-19 -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wshadow -Wimplicit-fallthrough "
-    "-I bpf -I/usr/include/x86_64-linux-gnu -c"
-).split()
+    "clang-19", "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror",
+    "-I", "bpf", "-I", f"/usr/include/{os.uname().machine}-linux-gnu", "-c",
+)  # fmt: skip
 
 _ORDER = struct.Struct("=8I128I128I")
 _OUTCOME = struct.Struct("=iIIIII128I64I")
@@ -130,9 +131,7 @@ class Rig:
         values = [words.get(index, 0) for index in range(128)]
         self.maps["orders"].update(
             _ZERO,
-            _ORDER.pack(
-                op, verb, argument, repeat, ifindex, xor_ports, mtu, peer, *given, *values
-            ),
+            _ORDER.pack(op, verb, argument, repeat, ifindex, xor_ports, mtu, peer, *given, *values),
         )
 
     def outcome(self, frame: bytes = b"") -> Outcome:

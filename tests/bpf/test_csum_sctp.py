@@ -2,16 +2,15 @@
 """SCTP checksums after a change of ports."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from icmp_rig import Rig, build
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import Ether
 from scapy.layers.sctp import SCTP, SCTPChunkData
 from scapy.packet import Packet
 
+from icmp_rig import Rig, build
 from iovisor_ovn.abi.layout import Drop, Op
 
 pytestmark = pytest.mark.needs_bpf

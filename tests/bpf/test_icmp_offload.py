@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from icmp_rig import Rig, build
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
+from icmp_rig import Rig, build
 from iovisor_ovn.abi.layout import Op, Word
 from iovisor_ovn.dataplane.attach import Hook, attach_ingress
 
@@ -59,7 +59,7 @@ def in_namespace(name: str, work: Callable[[], T]) -> T:
 
 
 def ip(*arguments: str) -> None:
-    """Run ip(8)."""
+    """Call the tool of iproute2."""
     subprocess.run(["ip", *arguments], check=True)
 
 
@@ -86,7 +86,7 @@ class Wire:
 
     def receive(self, expected: bytes) -> int:
         """Wait until vm0 got the expected frame; its offload flags. Others may come before."""
-        others = []
+        others: list[str] = []
         while True:
             try:
                 data, address = self.socket.recvfrom(1 << 17)
@@ -124,7 +124,8 @@ def make_devices(vm: str, hv: str) -> None:
         for knob in ("all", "default"):
             subprocess.run(
                 ["ip", "netns", "exec", name, "sysctl", "-qw",
-                 f"net.ipv6.conf.{knob}.accept_dad=0", f"net.ipv6.conf.{knob}.router_solicitations=0"],
+                 f"net.ipv6.conf.{knob}.accept_dad=0",
+                 f"net.ipv6.conf.{knob}.router_solicitations=0"],
                 check=True,
             )  # fmt: skip
     for ours, theirs in (("hv0", "vm0"), ("hp0", "vp0")):
@@ -137,7 +138,9 @@ def make_devices(vm: str, hv: str) -> None:
 
 
 @pytest.fixture(scope="module", params=["offload", "software"])
-def wire(request: pytest.FixtureRequest, rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:  # fmt: skip
+def wire(
+    request: pytest.FixtureRequest, rig: Rig, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Wire]:
     """The devices; ``software``: those of the hypervisor cannot fill in checksums or segment."""
     vm, hv = (f"answer-{kind}-{os.getpid()}" for kind in ("vm", "hv"))
     make_devices(vm, hv)
@@ -214,9 +217,7 @@ for _family, _ip, _error, _ask in (
     for _verb in (Op.GEN_REJECT, _error, _ask):
         _name = f"{_verb.name} udp{_family}"
         ROWS.append((_name, _verb, _dgram, 0, _dgram))
-        ROWS.append(
-            (f"{_name} 6000", _verb, _dgrams, 1201, ETHER / _ip / DATAGRAM / body(1201))
-        )
+        ROWS.append((f"{_name} 6000", _verb, _dgrams, 1201, ETHER / _ip / DATAGRAM / body(1201)))
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,10 @@
 """get, put and lookup of neighbours: words and map in, words, map and events out."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from icmp_rig import Rig, build, key, neighbour_words
 
+from icmp_rig import Rig, build, key, neighbour_words
 from iovisor_ovn.abi.layout import EventKind, Op, Temp, Word
 from iovisor_ovn.abi.structs import STRUCTS
 

@@ -51,8 +51,8 @@ static __always_inline void put_eth(__u8 *p, struct macs macs, __u16 type)
 }
 
 /* IPv4 header; returns the sum of the pseudo header. */
-static __always_inline __u64 put_ip4(__u8 *ip, __u32 src, __u32 dst,
-				     __u8 proto, __u8 ttl, __u32 payload)
+static __always_inline __u64 put_ip4(__u8 *ip, __u32 src, __u32 dst, __u8 proto,
+				     __u8 ttl, __u32 payload)
 {
 	__u64 addrs = (__u64)bpf_htonl(src) + bpf_htonl(dst);
 	__u64 sum;

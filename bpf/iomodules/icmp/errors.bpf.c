@@ -86,7 +86,7 @@ static __always_inline void cut_headers(const struct machine *m, __u8 *q,
 		WRITE_BE16(q + 4, end - IP6_L4);
 		return;
 	}
-	sum = (__u16)~*(__u16 *)(q + 10) + (__u64)(__u16)~*(__u16 *)(q + 2);
+	sum = (__u16) ~*(__u16 *)(q + 10) + (__u64)(__u16) ~*(__u16 *)(q + 2);
 	WRITE_BE16(q + 2, end - ETH_BYTES);
 	*(__u16 *)(q + 10) = csum_finish(sum + *(__u16 *)(q + 2));
 }
@@ -171,10 +171,9 @@ static __always_inline __s64 sum_data(struct generated *g, __u32 at, __u32 size)
 		__u32 n = size > CSUM_CHUNK ? CSUM_CHUNK : size;
 
 		if (n)
-			sum = bpf_csum_diff(0, 0,
-					    (void *)(g->data + at +
-						     i * CSUM_CHUNK),
-					    n, sum);
+			sum = bpf_csum_diff(
+				0, 0, (void *)(g->data + at + i * CSUM_CHUNK),
+				n, sum);
 		if (sum < 0)
 			return sum;
 		size -= n;

@@ -64,8 +64,8 @@ static __noinline int compose(struct __sk_buff *skb, const struct machine *m,
 		return answer_abort(skb, back);
 	if (!is_icmp(verb))
 		return -DROP_GENERATE;
-	return answer_error(
-		skb, verb == OP_GEN_ICMP4 || verb == OP_GEN_ICMP6, back);
+	return answer_error(skb, verb == OP_GEN_ICMP4 || verb == OP_GEN_ICMP6,
+			    back);
 }
 
 /* The tag of the packet is on requests and errors, not on other answers. */

@@ -31,9 +31,8 @@ static __always_inline int arp_request(struct generated *g,
 
 /* ND message with one option that holds the sender's MAC address. */
 static __always_inline void put_nd(struct generated *g, struct macs macs,
-				       const __u32 *src, const __u32 *dst,
-				       const __u32 *target, __u32 type,
-				       __u32 flags)
+				   const __u32 *src, const __u32 *dst,
+				   const __u32 *target, __u32 type, __u32 flags)
 {
 	__u8 *nd = g->data + IP6_L4;
 	__u64 sum;
@@ -53,7 +52,7 @@ static __always_inline void put_nd(struct generated *g, struct macs macs,
 
 /* Advertisement of the target asked for, from the address that was asked. */
 static __always_inline int advertisement(struct generated *g,
-				      const struct machine *m, __u32 verb)
+					 const struct machine *m, __u32 verb)
 {
 	__u32 type = m->w[W_L4] >> 16;
 	__u32 flags = ND_SOLICITED | ND_OVERRIDE;
@@ -64,7 +63,7 @@ static __always_inline int advertisement(struct generated *g,
 	if (verb == OP_GEN_ND_NA_ROUTER)
 		flags |= ND_ROUTER;
 	put_nd(g, macs_of(m->w, 1), &m->w[W_ND_TARGET0], &m->w[W_IP6_SRC0],
-		   &m->w[W_ND_TARGET0], ICMP6_NA, flags);
+	       &m->w[W_ND_TARGET0], ICMP6_NA, flags);
 	return 0;
 }
 

@@ -32,7 +32,8 @@ __noinline int answer_reset(struct __sk_buff *skb, __u32 back)
 	WRITE_BE32(tcp, m->w[W_L4] << 16 | m->w[W_L4] >> 16);
 	WRITE_BE32(tcp + 4, 0);
 	WRITE_BE32(tcp + 8, READ_BE32(in + 4) + 1);
-	WRITE_BE32(tcp + 12, 0x50140000); /* five words, RST and ACK, window 0 */
+	WRITE_BE32(tcp + 12,
+		   0x50140000); /* five words, RST and ACK, window 0 */
 	WRITE_BE32(tcp + 16, 0);
 	*(__u16 *)(tcp + 16) = csum_finish(sum + sum_bytes(tcp, TCP_BYTES));
 	g->len = at + TCP_BYTES;

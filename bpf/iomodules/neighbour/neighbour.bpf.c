@@ -136,10 +136,9 @@ __noinline int neigh_lookup(struct __sk_buff *skb, __u32 check_mac)
 		return 0;
 	}
 	/* Either row matches in OVN, whichever of them counts for getting. */
-	m->w[T_RESULT] = has_mac(hi, lo) && ((neigh->mac_hi == hi &&
-					      neigh->mac_lo == lo) ||
-					     (neigh->static_hi == hi &&
-					      neigh->static_lo == lo));
+	m->w[T_RESULT] = has_mac(hi, lo) &&
+			 ((neigh->mac_hi == hi && neigh->mac_lo == lo) ||
+			  (neigh->static_hi == hi && neigh->static_lo == lo));
 	if (neigh->untold)
 		m->w[T_RESULT] = 0; /* so that the flows put it again */
 	else if (m->w[T_RESULT])

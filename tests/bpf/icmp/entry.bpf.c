@@ -140,5 +140,4 @@ int entry(struct __sk_buff *skb)
 	return 2;
 }
 
-
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -4,7 +4,7 @@
 Needs ovn-controller, ovs-vswitchd and ovsdb-server of the release that the file is named for;
 starts them privately (dummy datapath, a database without ovn-northd, one logical flow a verb)::
 
-    PYTHONPATH=src:tests/bpf/icmp python3 tests/bpf/icmp/record.py
+    PYTHONPATH=src:tests/bpf python3 tests/bpf/icmp/record.py
 """
 
 import os
@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from cases import VERBS, cases
 from scapy.layers.l2 import Ether
 
+from icmp.cases import VERBS, cases
 from iovisor_ovn.abi.layout import Op
 
 TARGET = Path(__file__).with_name("answers-23.03.txt")
@@ -33,10 +33,10 @@ _PREREQUISITE = {
 
 
 class Chassis:
-    """A private database, ovs-vswitchd and ovn-controller with ports p1 (in) and p2 (out)."""
+    """A private database, ovs-vswitchd and ovn-controller with a port a verb (in) and p2 (out)."""
 
     def __init__(self, directory: Path) -> None:
-        """Start all; ``pin`` of p1 is chosen by :meth:`ask` through the verb's port."""
+        """Start all, with a port for each verb."""
         self.dir = directory
         names = ("OVS_RUNDIR", "OVN_RUNDIR", "OVS_LOGDIR", "OVN_LOGDIR", "OVS_DBDIR",
                  "OVN_DBDIR", "OVS_SYSCONFDIR")  # fmt: skip
@@ -46,9 +46,11 @@ class Chassis:
             ("sb", "/usr/share/ovn/ovn-sb.ovsschema"),
         ):
             self.run("ovsdb-tool", "create", f"{directory}/{name}.db", schema)
-            self.run("ovsdb-server", "--detach", "--no-chdir", f"--pidfile={directory}/{name}.pid",
+            self.run("ovsdb-server", "--detach", "--no-chdir",
+                     f"--pidfile={directory}/{name}.pid",
                      f"--log-file={directory}/{name}.log", f"--unixctl={directory}/{name}.ctl",
-                     f"--remote=punix:{directory}/{name}.sock", f"{directory}/{name}.db")  # fmt: skip
+                     f"--remote=punix:{directory}/{name}.sock",
+                     f"{directory}/{name}.db")  # fmt: skip
         self.vsctl("init")
         ids = {"system-id": "hv1", "ovn-remote": f"unix:{directory}/sb.sock",
                "ovn-encap-type": "geneve", "ovn-encap-ip": "127.0.0.1"}  # fmt: skip
@@ -88,7 +90,8 @@ class Chassis:
     def add_port(self, port: str, number: int) -> None:
         """Add a logical port and its dummy device."""
         self.vsctl("add-port", "br-int", port, "--", "set", "interface", port, "type=dummy",
-                   f"external_ids:iface-id={port}", f"options:tx_pcap={self.dir}/{port}.pcap")  # fmt: skip
+                   f"external_ids:iface-id={port}",
+                   f"options:tx_pcap={self.dir}/{port}.pcap")  # fmt: skip
         self.sbctl("create", "Port_Binding", f"logical_port={port}", f"datapath={self.datapath}",
                    f"tunnel_key={number}", "mac=unknown")  # fmt: skip
 
