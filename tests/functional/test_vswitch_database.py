@@ -427,6 +427,24 @@ def test_two_databases_in_one_namespace_keep_apart(
     assert machine.get("Interface", "i0", "error") == "[]"
 
 
+def test_devices_of_a_database_that_is_no_more_are_replaced(
+    machine: Machine, namespace: Namespace, tmp_path: Path
+) -> None:
+    """Made anew, the database has another identity; the old one's br-int must not be in the way."""
+    before = namespace.link("br-int")
+    machine.stop_switch()
+    second = Machine(tmp_path / "second", namespace)
+    try:
+        second.vsctl("add-br", "br-int")
+        assert second.get("Interface", "br-int", "ofport") == "65534"
+        after = namespace.link("br-int")
+        assert before is not None
+        assert after is not None
+        assert after["ifindex"] != before["ifindex"]
+    finally:
+        second.stop()
+
+
 def test_a_port_of_an_ordinary_bridge_lends_its_address(machine: Machine) -> None:
     """A bridge other than br-int has device, numbers and state too."""
     machine.namespace.ip("link add eth9 address 02:00:00:00:00:05 type veth peer name wire")

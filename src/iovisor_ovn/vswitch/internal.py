@@ -10,7 +10,8 @@ interface.
 
 The endpoint's alias names interface and owner (the Open_vSwitch row's UUID), so that an agent finds
 its devices again after a restart and removes only its own.  Removing the endpoint removes the pair,
-wherever the named end is by then.
+wherever the named end is by then.  A pair in the way whose owner has no living agent (its database
+was deleted, say) is removed too.
 """
 
 import errno
@@ -19,6 +20,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from iovisor_ovn.vswitch.devices import NetDevices
+from iovisor_ovn.vswitch.presence import is_present
 from iovisor_ovn.vswitch.route_socket import DeviceRequestError
 from iovisor_ovn.vswitch.rtnl import Link
 
@@ -89,6 +91,7 @@ class InternalDevices:
 
     def _make(self, name: str, endpoint: str, mac: str | None) -> None:
         what = f"could not add network device {name} to ofproto"
+        self._remove_orphan(name)
         if self._devices.get(name) is not None:
             raise DeviceRequestError(what, errno.EEXIST)
         if not 0 < len(name.encode()) <= _NAME_LIMIT:
@@ -97,6 +100,16 @@ class InternalDevices:
             self._devices.add_pair(name, endpoint, mac)
         except DeviceRequestError as error:
             raise DeviceRequestError(what, error.error_number) from error
+
+    def _remove_orphan(self, name: str) -> None:
+        """Remove the pair of that name whose owner has no agent: its database was made anew."""
+        named = self._devices.get(name)
+        endpoint = self._devices.peer(named) if named is not None and named.kind == "veth" else None
+        start = f"{_ALIAS}{name} of "
+        if endpoint is None or not endpoint.alias.startswith(start):
+            return
+        if not is_present(endpoint.alias[len(start) :]):
+            self._devices.remove(endpoint)
 
     def _alias(self, name: str) -> str:
         return f"{_ALIAS}{name} of {self._owner}"

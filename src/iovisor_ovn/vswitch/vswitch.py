@@ -36,6 +36,7 @@ from iovisor_ovn.vswitch.ports import (
     device_columns,
     statistics_column,
 )
+from iovisor_ovn.vswitch.presence import Presence
 from iovisor_ovn.vswitch.rows import Bridge, RootRow
 from iovisor_ovn.vswitch.rtnl import Link, LinkStatistics
 from iovisor_ovn.vswitch.store import Change, Database, Store, WantedRows
@@ -76,6 +77,7 @@ class Vswitch:
         self._devices = devices
         self._now_ms = now_ms
         self._owner: str | None = None
+        self._presence: Presence | None = None
         self._internal = InternalDevices(devices, "")
         self._bridges: dict[str, BridgePorts] = {}
         self._watched: frozenset[str] = frozenset()
@@ -113,6 +115,12 @@ class Vswitch:
         self._store.write(self._wanted(root, bridges, states))
         return self._take(root, bridges, states)
 
+    def close(self) -> None:
+        """Give up the sign of being alive, as the process's end would; nothing else is undone."""
+        if self._presence is not None:
+            self._presence.end()
+        self._owner = self._presence = None
+
     def wait(self, poller: _Poller) -> None:
         """Wake the poller at the next device event or refresh of counters."""
         poller.fd_wait(self._devices.fileno(), select.POLLIN)
@@ -135,6 +143,9 @@ class Vswitch:
     def _reconcile(self, root: RootRow, bridges: tuple[Bridge, ...]) -> dict[UUID, BridgeState]:
         owner = str(root.uuid)
         if owner != self._owner:
+            if self._presence is not None:
+                self._presence.end()
+            self._presence = Presence(owner)
             self._owner = owner
             self._internal = InternalDevices(self._devices, owner)
             self._bridges.clear()

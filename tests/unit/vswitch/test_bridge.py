@@ -11,6 +11,8 @@ import pytest
 from iovisor_ovn.vswitch.bridge import BridgePorts, BridgeState, FailedPort, OpenPort
 from iovisor_ovn.vswitch.interfaces import local_interface
 from iovisor_ovn.vswitch.internal import InternalDevices, endpoint_name
+from iovisor_ovn.vswitch.presence import Presence
+from iovisor_ovn.vswitch.route_socket import DeviceRequestError
 from iovisor_ovn.vswitch.rows import Bridge, BridgeRow, InterfaceRow
 from iovisor_ovn.vswitch.rtnl import IFF_UP
 
@@ -215,6 +217,19 @@ def test_only_unwanted_pairs_of_the_same_owner_are_removed(devices: Any) -> None
     devices.plug("d")
     assert mine.remove_except({"a"}) == {"b"}
     assert [n for n in "abcd" if devices.get(n) is not None] == ["a", "c", "d"]
+
+
+def test_a_pair_in_the_way_is_removed_only_without_its_owner(devices: Any) -> None:
+    """While the other owner's agent lives the name is taken; afterwards it is free."""
+    name = f"other-{uuid.uuid4()}"
+    presence = Presence(name)
+    theirs = InternalDevices(devices, name).ensure("a", None)
+    mine = InternalDevices(devices, "mine")
+    with pytest.raises(DeviceRequestError, match="File exists"):
+        mine.ensure("a", None)
+    presence.end()
+    assert mine.ensure("a", None).endpoint.ifindex != theirs.endpoint.ifindex
+    assert devices.get(theirs.endpoint.name) is None
 
 
 def test_a_half_made_pair_is_finished(devices: Any) -> None:

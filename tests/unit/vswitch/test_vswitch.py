@@ -3,7 +3,7 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -123,9 +123,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def switch(database: FakeDatabase, devices: Any, clock: Clock) -> Vswitch:
+def switch(database: FakeDatabase, devices: Any, clock: Clock) -> Iterator[Vswitch]:
     """Return a switch on both."""
-    return Vswitch(database, devices, clock)
+    one = Vswitch(database, devices, clock)
+    yield one
+    one.close()
 
 
 def settle(switch: Vswitch) -> None:
@@ -242,7 +244,8 @@ def test_link_resets_go_on_after_a_restart(database: FakeDatabase, devices: Any)
     """A new agent that finds the same device takes the count over."""
     link = devices.plug("tap0")
     row = database.add_port("tap0", link_resets=[7], ifindex=[link.ifindex])
-    Vswitch(database, devices).run()
+    with closing(Vswitch(database, devices)) as switch:
+        switch.run()
     assert row.link_resets == [7]
 
 
@@ -269,14 +272,14 @@ def test_counters_are_written_at_their_interval(
 
 
 def test_what_a_peer_elsewhere_received_counts_as_sent(
-    switch: Vswitch, database: FakeDatabase, devices: Any
+    switch: Vswitch, database: FakeDatabase, devices: Any, clock: Clock
 ) -> None:
     """Frames given to the peer by bpf_redirect_peer are not in the counters of the end here."""
     row = database.add_port("i0", type="internal")
     switch.run()
     devices.move_away("i0")
     row_before = dict(row.statistics)
-    switch = Vswitch(database, devices)
+    clock.now_ms += 5000
     switch.run()
     away = switch.interfaces()["i0"]
     assert away.peer_elsewhere
