@@ -7,7 +7,7 @@ A verb that shares the node :class:`iovisor_ovn.language.actions.Verb` is one ro
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
@@ -73,7 +73,7 @@ class Service:
     result_bits: int = 0
     prereqs: str = ""
     args: tuple[Argument, ...] = ()
-    options: Mapping[str, str] = MappingProxyType({})
+    options: Mapping[str, str] = field(default_factory=dict)
     required: str = ""
     since: str = "23.03"
 
