@@ -17,6 +17,8 @@ Nothing here knows of eBPF or OVSDB. Errors are :class:`iovisor_ovn.errors.Langu
 """
 
 from iovisor_ovn.errors import LanguageError
+from iovisor_ovn.language.action_parser import parse_actions
+from iovisor_ovn.language.action_printer import print_actions
 from iovisor_ovn.language.actions import (
     Action,
     ActionList,
@@ -58,8 +60,6 @@ from iovisor_ovn.language.actions import (
     SetQueue,
     Verb,
 )
-from iovisor_ovn.language.action_parser import parse_actions
-from iovisor_ovn.language.action_printer import print_actions
 from iovisor_ovn.language.annotate import annotate
 from iovisor_ovn.language.clauses import (
     Clause,
@@ -80,7 +80,6 @@ from iovisor_ovn.language.fields import (
     Level,
     Symbol,
     SymbolKind,
-    SymbolTable,
 )
 from iovisor_ovn.language.match import (
     And,
@@ -103,6 +102,7 @@ from iovisor_ovn.language.match import (
 from iovisor_ovn.language.match_parser import parse_match
 from iovisor_ovn.language.normalize import normalize
 from iovisor_ovn.language.printer import print_constant, print_match
+from iovisor_ovn.language.symbol_table import SymbolTable
 
 __all__ = [
     "RELEASES",

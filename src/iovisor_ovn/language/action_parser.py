@@ -36,11 +36,12 @@ from iovisor_ovn.language.actions import (
     PutNeighbor,
 )
 from iovisor_ovn.language.conntrack_parser import CONNTRACK, read_select
-from iovisor_ovn.language.fields import FieldRef, SymbolKind, SymbolTable
+from iovisor_ovn.language.fields import FieldRef, SymbolKind
 from iovisor_ovn.language.lexer import expand_templates
 from iovisor_ovn.language.match import Constant
 from iovisor_ovn.language.record_parser import RECORDS
 from iovisor_ovn.language.service_parser import read_service
+from iovisor_ovn.language.symbol_table import SymbolTable
 from iovisor_ovn.language.verbs import NESTED_PREREQS, SERVICES
 
 __all__ = ["parse_actions"]
@@ -176,7 +177,7 @@ class _Parser:
         return body
 
     def next(self) -> Action:
-        """``next;``, ``next(table);``, ``next(pipeline=..., table=...);``."""
+        """Read ``next;``, ``next(table);``, ``next(pipeline=..., table=...);``."""
         reader, place = self._reader, self._place
         pipeline, table = place.pipeline, place.table + 1
         at = reader.token
@@ -207,11 +208,11 @@ class _Parser:
                 return pipeline, table
 
     def push(self) -> Action:
-        """``push(field);``."""
+        """Read ``push(field);``."""
         return Push(self._parenthesized_field(writable=False))
 
     def pop(self) -> Action:
-        """``pop(field);``."""
+        """Read ``pop(field);``."""
         return Pop(self._parenthesized_field(writable=True))
 
     def _parenthesized_field(self, *, writable: bool) -> FieldRef:
@@ -223,13 +224,13 @@ class _Parser:
         return ref
 
     def dec_ttl(self) -> Action:
-        """``ip.ttl--;``."""
+        """Read ``ip.ttl--;``."""
         self._reader.expect("--")
         self._reader.demand("ip")
         return DecTtl()
 
     def neighbor(self, verb: str, bits: int) -> Action:
-        """``get_arp(port, ip);`` and ``put_arp(port, ip, mac);``, and those for ND."""
+        """Read ``get_arp(port, ip);`` or ``put_arp(port, ip, mac);``, and those for ND."""
         reader = self._reader
         reader.expect("(")
         port = reader.field(0)
@@ -244,7 +245,7 @@ class _Parser:
         return PutNeighbor(verb, port, ip, mac)
 
     def put_fdb(self) -> Action:
-        """``put_fdb(port, mac);``."""
+        """Read ``put_fdb(port, mac);``."""
         reader = self._reader
         reader.expect("(")
         port = reader.field(0)
@@ -298,7 +299,7 @@ class _Parser:
         return Move(target.ref, source.ref)
 
     def select(self, _: str, target: Target) -> Action:
-        """``field = select(...);``."""
+        """Read ``select`` with its members, whose choice goes into ``target``."""
         reader = self._reader
         reader.check_writable(target)
         if target.bits < 16:
@@ -308,7 +309,7 @@ class _Parser:
         return read_select(reader, target.ref)
 
     def lookup_neighbor(self, verb: str, target: Target) -> Action:
-        """``bit = lookup_arp(port, ip, mac);`` and its kin."""
+        """Read ``bit = lookup_arp(port, ip, mac);`` or its kin."""
         reader = self._reader
         result = reader.check(target, 1, writable=True)
         reader.expect("(")
@@ -323,7 +324,7 @@ class _Parser:
         return LookupNeighbor(verb, result, port, ip, mac)
 
     def get_fdb(self, verb: str, target: Target) -> Action:
-        """``port = get_fdb(mac);``, also into a number of 32 bits."""
+        """Read ``get_fdb`` or ``get_remote_fdb``, into a port or a number of 32 bits."""
         reader = self._reader
         result = reader.check(target, 32 if target.bits else 0, writable=True)
         reader.expect("(")
@@ -332,7 +333,7 @@ class _Parser:
         return GetFdb(verb, result, mac)
 
     def lookup_fdb(self, _: str, target: Target) -> Action:
-        """``bit = lookup_fdb(port, mac);``."""
+        """Read ``lookup_fdb``: whether the address is known behind the port."""
         reader = self._reader
         result = reader.check(target, 1, writable=True)
         reader.expect("(")
@@ -343,7 +344,7 @@ class _Parser:
         return LookupFdb(result, port, mac)
 
     def port_security(self, verb: str, target: Target) -> Action:
-        """``bit = check_in_port_sec();`` and the one for ``out``."""
+        """Read ``bit = check_in_port_sec();`` or the one for ``out``."""
         reader = self._reader
         reader.expect("(")
         reader.expect(")")
@@ -351,7 +352,7 @@ class _Parser:
         return CheckPortSec("in" if verb == "check_in_port_sec" else "out", result)
 
     def packet_size(self, _: str, target: Target) -> Action:
-        """``bit = check_pkt_larger(bytes);``."""
+        """Read ``bit = check_pkt_larger(bytes);``."""
         reader = self._reader
         result = reader.check(target, 1, writable=True)
         reader.expect("(")
@@ -360,7 +361,7 @@ class _Parser:
         return CheckPktLarger(result, size)
 
     def record(self, verb: str) -> Action:
-        """A verb that writes records or shapes traffic."""
+        """Read a verb that writes records or shapes traffic."""
         return RECORDS[verb](self._reader)
 
 
@@ -371,13 +372,13 @@ def _type_name(target: Target) -> str:
 
 
 _STATEMENTS: Mapping[str, Callable[[_Parser], Action]] = {
-    "output": lambda parser: Output(),
+    "output": lambda _: Output(),
     "next": _Parser.next,
     "push": _Parser.push,
     "pop": _Parser.pop,
     "ip.ttl": _Parser.dec_ttl,
-    "ct_clear": lambda parser: CtClear(),
-    "ct_snat_to_vip": lambda parser: CtSnatToVip(),
+    "ct_clear": lambda _: CtClear(),
+    "ct_snat_to_vip": lambda _: CtSnatToVip(),
     "get_arp": lambda parser: parser.neighbor("get_arp", 32),
     "put_arp": lambda parser: parser.neighbor("put_arp", 32),
     "get_nd": lambda parser: parser.neighbor("get_nd", 128),

@@ -61,12 +61,36 @@ def _print_body(body: Iterable[Action], flow: ActionList) -> str:
 
 
 def _print(action: Action, flow: ActionList) -> str:
-    """One action, without its semicolon. Long, but a table: one line a node."""
+    """One action, without its semicolon."""
     match action:
         case Output():
             return "output"
         case Next(pipeline, table):
             return _print_next(pipeline, table, flow)
+        case Clone(body):
+            return f"clone {{ {_print_body(body, flow)} }}"
+        case Nested(verb, body):
+            return f"{verb} {{ {_print_body(body, flow)} }}"
+        case Verb():
+            return _print_verb(action)
+        case Load() | OvnFieldLoad() | Move() | Exchange() | Push() | Pop() | DecTtl():
+            return _print_store(action)
+        case GetNeighbor() | PutNeighbor() | LookupNeighbor() | GetFdb() | PutFdb() | LookupFdb():
+            return _print_lookup(action)
+        case CheckPortSec(direction, result):
+            return f"{result} = check_{direction}_port_sec()"
+        case CheckPktLarger(result, size):
+            return f"{result} = check_pkt_larger({size})"
+        case SetQueue() | SetMeter() | Log() | Sample() | FwdGroup():
+            return _print_record(action)
+        case _:
+            return _print_conntrack(action, flow)
+
+
+def _print_store(
+    action: Load | OvnFieldLoad | Move | Exchange | Push | Pop | DecTtl,
+) -> str:
+    match action:
         case Load(ref, constant):
             return f"{ref} = {_print_value(constant)}"
         case OvnFieldLoad(name, value):
@@ -81,32 +105,24 @@ def _print(action: Action, flow: ActionList) -> str:
             return f"pop({ref})"
         case DecTtl():
             return "ip.ttl--"
-        case Clone(body):
-            return f"clone {{ {_print_body(body, flow)} }}"
-        case Nested(verb, body):
-            return f"{verb} {{ {_print_body(body, flow)} }}"
+
+
+def _print_lookup(
+    action: GetNeighbor | PutNeighbor | LookupNeighbor | GetFdb | PutFdb | LookupFdb,
+) -> str:
+    match action:
         case GetNeighbor(verb, port, ip):
             return f"{verb}({port}, {ip})"
         case PutNeighbor(verb, port, ip, mac):
             return f"{verb}({port}, {ip}, {mac})"
-        case LookupNeighbor(verb, result, port, ip, mac):
-            return f"{result} = {verb}({port}, {ip}{'' if mac is None else f', {mac}'})"
+        case LookupNeighbor(verb, result, port, ip, known):
+            return f"{result} = {verb}({port}, {ip}{'' if known is None else f', {known}'})"
         case GetFdb(verb, result, mac):
             return f"{result} = {verb}({mac})"
         case PutFdb(port, mac):
             return f"put_fdb({port}, {mac})"
         case LookupFdb(result, port, mac):
             return f"{result} = lookup_fdb({port}, {mac})"
-        case CheckPortSec(direction, result):
-            return f"{result} = check_{direction}_port_sec()"
-        case CheckPktLarger(result, size):
-            return f"{result} = check_pkt_larger({size})"
-        case Verb():
-            return _print_verb(action)
-        case SetQueue() | SetMeter() | Log() | Sample() | FwdGroup():
-            return _print_record(action)
-        case _:
-            return _print_conntrack(action, flow)
 
 
 def _print_next(pipeline: str, table: int, flow: ActionList) -> str:

@@ -4,11 +4,12 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from iovisor_ovn.language.fields import Access, FieldRef, Symbol, SymbolKind, SymbolTable
+from iovisor_ovn.language.fields import Access, FieldRef, Symbol, SymbolKind
 from iovisor_ovn.language.lexer import Token
 from iovisor_ovn.language.match import Constant, Expr
 from iovisor_ovn.language.match_parser import parse_match
 from iovisor_ovn.language.reader import Reader
+from iovisor_ovn.language.symbol_table import SymbolTable
 
 __all__ = ["ActionReader", "Target"]
 

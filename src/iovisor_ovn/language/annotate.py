@@ -12,7 +12,6 @@ As OVN's ``lib/expr.c``, ``expr_annotate``.
 
 from functools import lru_cache
 
-from iovisor_ovn.language.fields import SymbolTable
 from iovisor_ovn.language.match import (
     And,
     Compare,
@@ -26,6 +25,7 @@ from iovisor_ovn.language.match import (
     negate,
 )
 from iovisor_ovn.language.match_parser import parse_match
+from iovisor_ovn.language.symbol_table import SymbolTable
 
 __all__ = ["annotate", "expansion", "prerequisite"]
 

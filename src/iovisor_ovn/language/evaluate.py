@@ -18,7 +18,7 @@ from iovisor_ovn.language.clauses import (
     SetClause,
     Term,
 )
-from iovisor_ovn.language.fields import FieldRef, SymbolTable
+from iovisor_ovn.language.fields import FieldRef
 from iovisor_ovn.language.match import (
     And,
     BoolConst,
@@ -33,6 +33,7 @@ from iovisor_ovn.language.match import (
     Resident,
     SetMember,
 )
+from iovisor_ovn.language.symbol_table import SymbolTable
 
 __all__ = ["Context", "Packet", "evaluate", "evaluate_conjunctions"]
 
@@ -64,7 +65,7 @@ _RELATIONS: dict[Relop, Callable[[int, int], bool]] = {
 }
 
 
-def evaluate(expr: Expr, packet: Packet, context: Context = Context()) -> bool:  # noqa: B008
+def evaluate(expr: Expr, packet: Packet, context: Context = Context()) -> bool:
     """Whether ``expr`` holds, as written: prerequisites count only where it contains them."""
     match expr:
         case And(args):
@@ -102,7 +103,7 @@ def _matches(value: int, terms: Iterable[Term]) -> bool:
 def evaluate_conjunctions(
     conjunctions: Iterable[Conjunction],
     packet: Packet,
-    context: Context = Context(),  # noqa: B008
+    context: Context = Context(),
 ) -> bool:
     """Whether some conjunction holds."""
     return any(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fields of a packet as the language names them, and the symbol table that holds the names.
+"""Fields of a packet as the language names them.
 
 Every name ends in a *base field*: registers overlap, so ``reg1`` is bits 64 to 95 of the base
 field ``xxreg0`` and ``ct.new`` is bit 0 of ``ct_state``. A :class:`FieldRef` says which bits of
@@ -10,15 +10,11 @@ which base field a text means; a name that stands for a whole expression is a *p
     FieldRef(xxreg0[64..95], 'reg1')
     >>> table.lookup("tcp").predicate
     'ip.proto == 6'
-
-Names, widths, levels and prerequisites are those of ovn-sb(5), OVN's ``lib/logical-fields.c``.
 """
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 
 __all__ = [
     "RELEASES",
@@ -29,7 +25,7 @@ __all__ = [
     "Level",
     "Symbol",
     "SymbolKind",
-    "SymbolTable",
+    "bits_suffix",
 ]
 
 #: Releases of OVN that changed the symbols, oldest first; ``main`` is what comes after them.
@@ -156,69 +152,3 @@ def bits_suffix(offset: int, width: int, whole: int) -> str:
     if offset == 0 and width == whole:
         return ""
     return f"[{offset}]" if width == 1 else f"[{offset}..{offset + width - 1}]"
-
-
-class SymbolTable:
-    """The names that one release of OVN knows. Immutable."""
-
-    __slots__ = ("_symbols", "release")
-
-    def __init__(self, release: str, symbols: dict[str, Symbol]) -> None:
-        """Keep ``symbols``, mapping of name to symbol."""
-        self.release = release
-        self._symbols = symbols
-
-    @staticmethod
-    def default(release: str = "main") -> "SymbolTable":
-        """Names of ``release`` (such as ``23.03``) or, between two, of the older one.
-
-        Names that a release dropped stay readable in later ones: OVN upgrades hypervisors
-        before northd, so the flows may be older than the agent. Raises :class:`ValueError`
-        for a text that is no release.
-        """
-        return _build(_known_release(release), False)
-
-    @staticmethod
-    def conntrack(release: str = "main") -> "SymbolTable":
-        """As :meth:`default`, but for flows tagged ``acl_ct_translation``.
-
-        There ``tcp``, ``udp``, ``sctp`` and their ports speak of the connection's original
-        direction, base fields ``ct_proto``, ``ct_tp.src`` and ``ct_tp.dst``, and not of the
-        packet, so that fragments without an L4 header match too.
-        """
-        return _build(_known_release(release), True)
-
-    def lookup(self, name: str) -> Symbol | None:
-        """The symbol of that name, or ``None``."""
-        return self._symbols.get(name)
-
-    def __iter__(self) -> Iterator[Symbol]:
-        """Every symbol, in order of definition."""
-        return iter(self._symbols.values())
-
-    def __len__(self) -> int:
-        """Number of symbols."""
-        return len(self._symbols)
-
-
-def _known_release(release: str) -> int:
-    """Position in :data:`RELEASES` of the newest one not newer than ``release``."""
-    if release in RELEASES:
-        return RELEASES.index(release)
-    wanted = _version(release)
-    older = [n for n, known in enumerate(RELEASES[:-1]) if _version(known) <= wanted]
-    # Before 23.03 nothing is described; reading such a release as 23.03 is the best guess.
-    return older[-1] if older else 0
-
-
-def _version(release: str) -> tuple[int, int]:
-    year, _, month = release.partition(".")
-    return int(year), int(month.partition(".")[0])
-
-
-@cache
-def _build(position: int, of_connections: bool) -> SymbolTable:
-    # Imported here because the definitions are written with the types of this file.
-    from iovisor_ovn.language._symbols import define_symbols
-
-    return SymbolTable(RELEASES[position], define_symbols(position, of_connections))

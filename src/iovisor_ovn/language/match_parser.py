@@ -8,7 +8,7 @@ mix without parentheses. Behaviour follows OVN's ``lib/expr.c``, ``expr_parse_st
 
 from collections.abc import Mapping
 
-from iovisor_ovn.language.fields import FieldRef, Level, Symbol, SymbolKind, SymbolTable
+from iovisor_ovn.language.fields import FieldRef, Level, Symbol, SymbolKind
 from iovisor_ovn.language.lexer import Token, expand_templates
 from iovisor_ovn.language.match import (
     BoolConst,
@@ -27,6 +27,7 @@ from iovisor_ovn.language.match import (
     negate,
 )
 from iovisor_ovn.language.reader import Reader
+from iovisor_ovn.language.symbol_table import SymbolTable
 
 __all__ = ["MatchParser", "parse_match"]
 

@@ -24,7 +24,7 @@ from iovisor_ovn.language.clauses import (
     Term,
 )
 from iovisor_ovn.language.conjunctions import FALSE, TRUE, Draft, Drafts, TooComplex, both, either
-from iovisor_ovn.language.fields import FieldRef, SymbolTable
+from iovisor_ovn.language.fields import FieldRef
 from iovisor_ovn.language.match import (
     And,
     BoolConst,
@@ -40,6 +40,7 @@ from iovisor_ovn.language.match import (
     SetMember,
 )
 from iovisor_ovn.language.printer import print_match
+from iovisor_ovn.language.symbol_table import SymbolTable
 from iovisor_ovn.language.terms import range_terms
 
 __all__ = ["normalize"]

@@ -4,9 +4,10 @@
 from collections.abc import Container
 
 from iovisor_ovn.errors import LanguageError
-from iovisor_ovn.language.fields import FieldRef, Level, Symbol, SymbolTable, bits_suffix
+from iovisor_ovn.language.fields import FieldRef, Level, Symbol, bits_suffix
 from iovisor_ovn.language.lexer import Token, tokenize
 from iovisor_ovn.language.match import Constant, Format
+from iovisor_ovn.language.symbol_table import SymbolTable
 
 __all__ = ["Reader"]
 

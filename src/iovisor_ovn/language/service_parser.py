@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from iovisor_ovn.errors import LanguageError
 from iovisor_ovn.language.action_reader import ActionReader, Target
 from iovisor_ovn.language.actions import ArgValue, Backend, Verb
 from iovisor_ovn.language.lexer import Token, tokenize
@@ -81,10 +80,9 @@ def _named_value(reader: ActionReader, argument: Argument, before: Args) -> ArgV
     reader.expect("=")
     at = reader.token
     value = _value(reader, argument.kind)
-    for _, other in before:
-        if isinstance(value, Backend) and isinstance(other, Backend):
-            if value.ip.form is not other.ip.form:
-                raise reader.error("the two addresses are of different families", at)
+    families = {v.ip.form for _, v in (*before, ("", value)) if isinstance(v, Backend)}
+    if len(families) > 1:
+        raise reader.error("the two addresses are of different families", at)
     return value
 
 
@@ -255,16 +253,9 @@ def _event_value(reader: ActionReader, name: str, value: ArgValue, at: Token) ->
         value = value[0]
     if not isinstance(value, str):
         raise reader.error(f"option {name} takes one string", at)
-    problem: LanguageError | None = None
-    match name:
-        case "vip" if parse_endpoint(value) is None:
-            problem = reader.error(f"{value} is no address of a load balancer", at)
-        case "protocol" if value not in ("tcp", "udp", "sctp"):
-            problem = reader.error(f"{value} is none of tcp, udp and sctp", at)
-        case "load_balancer" if not _is_uuid(value):
-            problem = reader.error(f"{value} is no UUID", at)
-    if problem is not None:
-        raise problem
+    is_valid, what = _EVENT_CHECKS[name]
+    if not is_valid(value):
+        raise reader.error(f"{value} is not {what}", at)
     return value
 
 
@@ -273,3 +264,12 @@ def _is_uuid(text: str) -> bool:
         return str(uuid.UUID(text)) == text.lower()
     except ValueError:
         return False
+
+
+_EVENT_CHECKS: Mapping[str, tuple[Callable[[str], bool], str]] = MappingProxyType(
+    {
+        "vip": (lambda text: parse_endpoint(text) is not None, "an address with or without a port"),
+        "protocol": (lambda text: text in ("tcp", "udp", "sctp"), "one of tcp, udp and sctp"),
+        "load_balancer": (_is_uuid, "a UUID"),
+    }
+)
