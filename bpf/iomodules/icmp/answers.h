@@ -26,6 +26,7 @@ int answer_error(struct __sk_buff *skb, __u32 with_port, __u32 back);
 
 int answer_reset(struct __sk_buff *skb, __u32 back);
 int answer_abort(struct __sk_buff *skb, __u32 back);
+int answer_seal(struct __sk_buff *skb, __u32 at);
 
 /* Hand the packet itself to the agent, which sends it when the MAC is known. */
 int answer_hold(struct __sk_buff *skb, __u32 verb);
