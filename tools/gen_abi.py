@@ -49,7 +49,11 @@ def struct_text(item: Struct) -> str:
         count = f"[{member.count}]" if member.count > 1 else ""
         note = f" /* {member.comment} */" if member.comment else ""
         lines.append(f"\t{member.ctype} {member.name}{count};{note}")
-    lines += ["};", f'_Static_assert(sizeof(struct {item.name}) == {item.size}, "{item.name}");', ""]
+    lines += [
+        "};",
+        f'_Static_assert(sizeof(struct {item.name}) == {item.size}, "{item.name}");',
+        "",
+    ]
     return "\n".join(lines)
 
 

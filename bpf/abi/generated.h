@@ -382,7 +382,7 @@ _Static_assert(sizeof(struct member_key) == 20, "member_key");
 
 /* Key of the prefix map (LPM): all behind the length in network byte order. */
 struct prefix_key {
-	__u32 prefixlen; /* 32 for the space, the unused leading bits, the significant bits */
+	__u32 prefixlen; /* 32 (space) + unused leading bits + significant bits */
 	__u32 space; /* enum space */
 	__u32 value[4]; /* as in member_key; the significant bits end at prefixlen */
 };

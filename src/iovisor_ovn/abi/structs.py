@@ -221,7 +221,12 @@ STRUCTS: dict[str, Struct] = {
         _struct(
             "prefix_key",
             "Key of the prefix map (LPM): all behind the length in network byte order.",
-            ("prefixlen", "__u32", 1, "32 for the space, the unused leading bits, the significant bits"),
+            (
+                "prefixlen",
+                "__u32",
+                1,
+                "32 (space) + unused leading bits + significant bits",
+            ),
             ("space", "__u32", 1, "enum space"),
             ("value", "__u32", 4, "as in member_key; the significant bits end at prefixlen"),
         ),

@@ -350,8 +350,10 @@ class Image:
         fixed: list[tuple[int, int]] = []
         some = next(iter(item.entries))
         for position in range(len(words)):
-            if len(fixed) < room and len(item.entries) > 1 and all(
-                values[position] == some[position] for values in item.entries
+            if (
+                len(fixed) < room
+                and len(item.entries) > 1
+                and all(values[position] == some[position] for values in item.entries)
             ):
                 fixed.append((position, some[position]))
         taken = {position for position, _value in fixed}

@@ -139,9 +139,7 @@ def slice_pieces(whole: tuple[Piece, ...], offset: int, width: int) -> tuple[Pie
         low = max(piece.lsb, offset)
         high = min(piece.lsb + piece.width, offset + width)
         if low < high:
-            result.append(
-                Piece(piece.word, piece.at + low - piece.lsb, low - offset, high - low)
-            )
+            result.append(Piece(piece.word, piece.at + low - piece.lsb, low - offset, high - low))
     return tuple(result)
 
 

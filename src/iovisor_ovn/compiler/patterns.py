@@ -164,9 +164,7 @@ def _is_exact(clause: FieldClause) -> bool:
     return len(clause.any_of) > 1 and len(masks) == 1 and not clause.none_of
 
 
-def _alternatives(
-    clause: Clause, names: Names, sets: SetTable
-) -> tuple[_Alternative, ...] | None:
+def _alternatives(clause: Clause, names: Names, sets: SetTable) -> tuple[_Alternative, ...] | None:
     """Ways to satisfy a clause; ``None`` if there is none."""
     match clause:
         case FieldClause():

@@ -141,7 +141,7 @@ class ProgramCompiler:
         handler = _HANDLERS.get(type(action))
         if handler is None:
             raise Unexecutable(_verb_name(action))
-        handler(self, action)
+        getattr(self, handler)(action)
 
     # -- moving bits ---------------------------------------------------------------------
 
@@ -337,28 +337,28 @@ def _verb_name(action: Action) -> str:
 
 
 # One method for each executed node of the action tree.
-_HANDLERS: dict[type, Callable[..., None]] = {
-    Output: ProgramCompiler._output,
-    Next: ProgramCompiler._next,
-    Load: ProgramCompiler._do_load,
-    Move: ProgramCompiler._move,
-    Exchange: ProgramCompiler._exchange,
-    Push: ProgramCompiler._push,
-    Pop: ProgramCompiler._pop,
-    DecTtl: ProgramCompiler._dec_ttl,
-    Clone: ProgramCompiler._clone,
-    Nested: ProgramCompiler._nested,
-    OvnFieldLoad: ProgramCompiler._ovn_field,
-    CtNext: ProgramCompiler._ct_next,
-    CtCommit: ProgramCompiler._ct_commit,
-    CtCommitNat: ProgramCompiler._ct_commit_nat,
-    CtClear: ProgramCompiler._ct_clear,
-    GetNeighbor: ProgramCompiler._get_neighbor,
-    PutNeighbor: ProgramCompiler._put_neighbor,
-    LookupNeighbor: ProgramCompiler._lookup_neighbor,
-    GetFdb: ProgramCompiler._get_fdb,
-    PutFdb: ProgramCompiler._put_fdb,
-    LookupFdb: ProgramCompiler._lookup_fdb,
-    CheckPortSec: ProgramCompiler._check_port_sec,
-    CheckPktLarger: ProgramCompiler._check_larger,
+_HANDLERS: dict[type, str] = {
+    Output: "_output",
+    Next: "_next",
+    Load: "_do_load",
+    Move: "_move",
+    Exchange: "_exchange",
+    Push: "_push",
+    Pop: "_pop",
+    DecTtl: "_dec_ttl",
+    Clone: "_clone",
+    Nested: "_nested",
+    OvnFieldLoad: "_ovn_field",
+    CtNext: "_ct_next",
+    CtCommit: "_ct_commit",
+    CtCommitNat: "_ct_commit_nat",
+    CtClear: "_ct_clear",
+    GetNeighbor: "_get_neighbor",
+    PutNeighbor: "_put_neighbor",
+    LookupNeighbor: "_lookup_neighbor",
+    GetFdb: "_get_fdb",
+    PutFdb: "_put_fdb",
+    LookupFdb: "_lookup_fdb",
+    CheckPortSec: "_check_port_sec",
+    CheckPktLarger: "_check_larger",
 }

@@ -154,8 +154,9 @@ class SetTable:
 
     def has_prefixes(self, space: int) -> bool:
         """Some member of the space is shorter than a host."""
-        return any(n for length, n in self._lengths.get(space, {}).items()
-                   if length < space_width(space))
+        return any(
+            n for length, n in self._lengths.get(space, {}).items() if length < space_width(space)
+        )
 
     def drain(self) -> dict[Member, tuple[int, ...]]:
         """Members whose set ids changed, with their new ids (empty = delete), sorted.

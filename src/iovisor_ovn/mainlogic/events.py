@@ -18,7 +18,6 @@ from iovisor_ovn.dataplane.ringbuf import RingReader
 from iovisor_ovn.errors import DataplaneError
 from iovisor_ovn.mainlogic.neighbours import mac_text
 from iovisor_ovn.mainlogic.pipeline import Pipeline
-from iovisor_ovn.mainlogic.world import World
 from iovisor_ovn.ovsdb import Database
 from iovisor_ovn.services.holding import HoldQueue, complete_checksum
 from iovisor_ovn.services.learning import Learned, LearnQueue
@@ -37,7 +36,7 @@ class EventPump:
     def __init__(self, pipeline: Pipeline, southbound: Database) -> None:
         """Start to listen."""
         self._machine = pipeline.machine
-        self._world: World = pipeline.world
+        self._world = pipeline.world
         self._neighbours = pipeline.neighbours
         self._southbound = southbound
         self._reader = RingReader(pipeline.machine.maps["events"])

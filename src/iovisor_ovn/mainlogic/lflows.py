@@ -33,7 +33,8 @@ __all__ = ["Dependency", "Diagnostic", "FlowTable"]
 Dependency = tuple[str, UUID | None, str]
 Unit = tuple[UUID, UUID]  # flow, datapath
 
-_TABLES = 64
+#: Stages behind these are the agent's own.
+_TABLES = (Limit.PORTSEC_IN, Limit.PORTSEC_OUT - Limit.EGRESS)
 _CACHE_LIMIT = 200_000
 
 
@@ -81,8 +82,10 @@ class _DatapathNames:
     def is_resident(self, port: str) -> bool:
         self.asked.add(("resident", None, port))
         binding = self.world.ports.get(port)
-        return binding is not None and bool(binding.chassis) and (
-            binding.chassis == self.world.chassis
+        return (
+            binding is not None
+            and bool(binding.chassis)
+            and (binding.chassis == self.world.chassis)
         )
 
 
@@ -191,8 +194,6 @@ class FlowTable:
         datapath = self._world.datapaths[unit[1]]
         names = _DatapathNames(self._world, self._sets, self._address_sets, unit[1])
         try:
-            if flow.table >= _TABLES or flow.table in (Limit.PORTSEC_IN, Limit.PORTSEC_IN_ND):
-                raise LanguageError(f"table {flow.table} is out of range", 0, flow.match)
             conjunctions, actions = self._texts(flow)
             compiler = ProgramCompiler(
                 names, flow.egress, flow.table, datapath.is_router, self._verb_number
@@ -222,6 +223,8 @@ class FlowTable:
 
     def _texts(self, flow: Flow) -> tuple[tuple[Conjunction, ...], ActionList]:
         """Parsed texts of a flow; raises LanguageError."""
+        if flow.table >= _TABLES[flow.egress]:
+            raise LanguageError(f"there is no table {flow.table}", 0, flow.match)
         if len(self._matches) > _CACHE_LIMIT:
             self._matches.clear()
             self._actions.clear()
@@ -230,7 +233,7 @@ class FlowTable:
         if actions is None:
             actions = self._actions[action_key] = parse_actions(
                 flow.actions, self.symbols, pipeline="egress" if flow.egress else "ingress",
-                table=flow.table, n_tables=(_TABLES, _TABLES), templates=self.templates,
+                table=flow.table, n_tables=_TABLES, templates=self.templates,
             )  # fmt: skip
         # Prerequisites of actions are part of the match; flows without any share the text.
         match_key = f"{flow.match}\0{flow.actions}" if actions.prereqs else flow.match

@@ -24,6 +24,7 @@ _FDB_KEY = STRUCTS["fdb_key"]
 _FDB_VALUE = STRUCTS["fdb"]
 
 Place = tuple[UUID, str, str]  # datapath, logical port, IP address
+Resolved = Callable[[int, int, int, int], None]  # datapath index, port key, address, MAC
 
 
 def mac_number(text: str) -> int | None:
@@ -59,7 +60,7 @@ class NeighbourTable:
         self._known: dict[Place, _Known] = {}
         self._of_datapath: dict[UUID, set[Place]] = {}
         self._fdb: dict[UUID, tuple[int, int, int]] = {}  # datapath key, MAC, port key
-        self.on_resolved: Callable[[int, int, int, int], None] = _ignore
+        self.on_resolved: Resolved = _ignore
 
     def learned(self, place: Place) -> tuple[UUID, int] | None:
         """Row and MAC of what is learned about a place."""
@@ -130,13 +131,12 @@ class NeighbourTable:
             if datapath_key == key:
                 self._write_fdb(self._world.local[uuid], mac, port)
 
-    def datapath_is_gone(self, uuid: UUID, index: int) -> None:
+    def datapath_is_gone(self, index: int) -> None:
         """Delete everything about a datapath, also what only the machine had learned."""
-        del uuid
         prefix = index.to_bytes(4, "little")
         for name in ("neighbours", "fdb_entries"):
             table = self._machine.maps[name]
-            stale = [key for key in table.keys() if key.startswith(prefix)]
+            stale = [key for key, _value in table.items() if key.startswith(prefix)]
             if stale:
                 table.delete_many(b"".join(stale))
 

@@ -23,6 +23,7 @@ __all__ = [
     "read_neighbour",
     "read_port_binding",
     "read_port_group",
+    "read_references",
 ]
 
 #: Tables and columns that the readers below use.
@@ -217,8 +218,13 @@ def read_group(row: Row) -> Group | None:
     datapath = _reference(row, "datapath")
     if datapath is None:
         return None
-    ports = tuple(_uuid_of(item) for item in _list(row, "ports") if item is not None)
+    ports = read_references(row, "ports")
     return Group(row.uuid, datapath, _text(row, "name"), _number(row, "tunnel_key"), ports)
+
+
+def read_references(row: Row, column: str) -> tuple[UUID, ...]:
+    """Rows that a column leads to, without those that are gone."""
+    return tuple(_uuid_of(item) for item in _list(row, column) if item is not None)
 
 
 def read_port_group(row: Row) -> PortGroup:

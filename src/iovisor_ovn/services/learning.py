@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-__all__ = ["MAX_DELAY_S", "MAX_PENDING", "Learned", "LearnQueue"]
+__all__ = ["MAX_DELAY_S", "MAX_PENDING", "LearnQueue", "Learned"]
 
 MAX_DELAY_S = 0.05
 MAX_PENDING = 1024

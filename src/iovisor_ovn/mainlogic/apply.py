@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiler's changes into the machine's maps, in an order that packets never notice.
+
+First what nothing reads yet, then each datapath's new stages at once, last the deletion of what
+nothing reads any more.
+"""
+
+from collections.abc import Mapping
+
+from iovisor_ovn.abi import STRUCTS
+from iovisor_ovn.compiler.image import Delta, Image
+from iovisor_ovn.compiler.sets import Member, SetTable, space_width
+from iovisor_ovn.dataplane.machine import Machine
+
+__all__ = ["Applier"]
+
+_MEMBER_KEY = STRUCTS["member_key"]
+
+
+class Applier:
+    """Keeps a machine equal to an image and a set table."""
+
+    def __init__(self, machine: Machine, image: Image, sets: SetTable) -> None:
+        """Begin with empty maps."""
+        self._machine = machine
+        self._image = image
+        self._sets = sets
+        self._members: dict[Member, int] = {}
+        self._dimensions: dict[int, tuple[int, bool]] = {}
+
+    def write_lists(self) -> None:
+        """Write new lists now: records that name them are about to be written."""
+        self._write_arrays(self._image.drain_lists())
+
+    def apply(self) -> bool:
+        """Write everything that changed; tells whether stages did."""
+        stale = self._write_members(self._sets.drain())
+        self._write_dimensions()
+        delta = self._image.drain()
+        if delta:
+            self._write_arrays(delta)
+            for key_class, entries in enumerate(delta.entries):
+                self._machine.put_entries(key_class, entries)
+            self._machine.switch_rows(delta.rows)
+            for key_class, keys in enumerate(delta.gone):
+                self._machine.delete_entries(key_class, keys)
+        for index in stale:
+            self._image.release_list(index)
+        return bool(delta)
+
+    def _write_arrays(self, delta: Delta) -> None:
+        for name in ("insns", "guards", "shapes", "lists", "slots"):
+            for index, data in getattr(delta, name):
+                self._machine.write_array(name, index, data)
+
+    def _write_members(self, changes: Mapping[Member, tuple[int, ...]]) -> list[int]:
+        """Resolve values to their new lists; returns the lists that they had."""
+        stale = []
+        lists = {member: self._image.take_list(ids) for member, ids in changes.items()}
+        self.write_lists()
+        fresh: dict[str, dict[bytes, bytes]] = {"members": {}, "prefixes": {}}
+        for member, index in lists.items():
+            name, key = _member_key(member)
+            old = self._members.pop(member, 0)
+            if index:
+                self._members[member] = index
+                fresh[name][key] = index.to_bytes(4, "little")
+            elif old:
+                self._machine.maps[name].delete(key, missing_ok=True)
+            if old:
+                stale.append(old)
+        for name, items in fresh.items():
+            if items:
+                self._machine.maps[name].update_many(b"".join(items), b"".join(items.values()))
+        return stale
+
+    def _write_dimensions(self) -> None:
+        for dimension in self._sets.dimensions:
+            state = (dimension.space, self._sets.has_prefixes(dimension.space))
+            if self._dimensions.get(dimension.index) != state:
+                self._dimensions[dimension.index] = state
+                pieces = tuple(
+                    (piece.word, piece.at, (1 << piece.width) - 1) for piece in dimension.pieces
+                )
+                self._machine.put_dimension(
+                    dimension.index, dimension.space, prefixes=state[1], pieces=pieces
+                )
+
+
+def _member_key(member: Member) -> tuple[str, bytes]:
+    """Map and key of a member of a set."""
+    if member.is_host:
+        words = tuple((member.value >> shift) & 0xFFFFFFFF for shift in (96, 64, 32, 0))
+        return "members", _MEMBER_KEY.pack(space=member.space, value=words)
+    length = 32 + 128 - space_width(member.space) + member.length
+    key = length.to_bytes(4, "little") + member.space.to_bytes(4, "big")
+    return "prefixes", key + member.value.to_bytes(16, "big")
