@@ -215,7 +215,7 @@ def _print_record(action: SetQueue | SetMeter | Log | Sample | FwdGroup) -> str:
                 f"obs_domain={obs_domain},obs_point={obs_point})"
             )
         case FwdGroup(liveness, ports):
-            parts = ['liveness="true"'] if liveness else ['liveness="false"']
+            parts = ['liveness="true"'] if liveness else []
             parts.append(f"childports={', '.join(quote(port) for port in ports)}")
             return f"fwd_group({', '.join(parts)})"
 

@@ -114,12 +114,12 @@ def _read_fwd_group(reader: ActionReader) -> Action:
         reader.expect("=")
         liveness = read_boolean(reader)
         reader.expect(",")
-    if reader.accept_id("childports"):
-        reader.expect("=")
-        while reader.token.kind != ")":
-            ports.append(reader.string("a logical port"))
-            reader.accept(",")
-    reader.expect(")")
+    if not reader.accept_id("childports"):
+        raise reader.unexpected("childports")
+    reader.expect("=")
+    while not reader.accept(")"):
+        ports.append(reader.string("a logical port"))
+        reader.accept(",")
     return FwdGroup(liveness, tuple(ports))
 
 
