@@ -20,6 +20,8 @@ from iovisor_ovn.compiler.patterns import Guard, Pattern
 
 __all__ = ["Capacity", "Delta", "Image", "Insn"]
 
+#: Entry maps by key class, and the words of their keys.
+ENTRY_MAPS = ("entries4", "entries8", "entries16", "entries40")
 KEY_WORDS = (4, 8, 16, 40)
 _DIRECT_WORDS = 3
 _INSN = STRUCTS["insn"]
@@ -133,12 +135,10 @@ class Image:
         self._slot_rows = Rows("slots", capacity.slots)
         self._guard_rows = Rows("guards", capacity.guards)
         self._shape_rows = Rows("shapes", capacity.shapes, first=1)
-        self._programs: Interned[ProgramText] = Interned(
-            Rows("insns", capacity.insns, first=Program.FIRST), self._write_program
-        )
-        self._lists: Interned[tuple[int, ...]] = Interned(
-            Rows("lists", capacity.lists, first=1), self._write_list
-        )
+        self._insn_rows = Rows("insns", capacity.insns, first=Program.FIRST)
+        self._list_rows = Rows("lists", capacity.lists, first=1)
+        self._programs: Interned[ProgramText] = Interned(self._insn_rows, self._write_program)
+        self._lists: Interned[tuple[int, ...]] = Interned(self._list_rows, self._write_list)
         self._shapes: dict[tuple[tuple[int, int], ...], int] = {}
         self._stages: dict[tuple[int, int], _Stage] = {}
         self._changed: set[tuple[int, int]] = set()
@@ -231,9 +231,20 @@ class Image:
         return len(self._programs)
 
     def use(self) -> dict[str, int]:
-        """Elements in use by array."""
-        return {"slots": self._slot_rows.used, "guards": self._guard_rows.used,
-                "shapes": len(self._shapes)}  # fmt: skip
+        """Elements in use by array, entries by map."""
+        entries = dict.fromkeys(ENTRY_MAPS, 0)
+        for stage in self._stages.values():
+            for item in stage.tuples.values():
+                if item.layout is not None:
+                    entries[ENTRY_MAPS[item.layout.key_class]] += len(item.stored)
+        return {
+            "slots": self._slot_rows.used,
+            "guards": self._guard_rows.used,
+            "shapes": len(self._shapes),
+            "insns": self._insn_rows.used,
+            "lists": self._list_rows.used,
+            **entries,
+        }
 
     # -- internals -----------------------------------------------------------------------
 

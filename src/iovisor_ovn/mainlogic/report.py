@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `iovisor-ovn show` shows: the pipeline's state as plain values, ready for JSON."""
+
+from typing import TypedDict
+
+from iovisor_ovn.abi import DROP_TEXT
+from iovisor_ovn.mainlogic.pipeline import Pipeline
+
+__all__ = ["DatapathReport", "DropReport", "FlowError", "MapUse", "PipelineReport",
+           "PortReport", "UnsupportedVerb", "report"]  # fmt: skip
+
+
+class PortReport(TypedDict):
+    """A logical port of a local datapath."""
+
+    name: str
+    type: str
+    key: int
+    chassis: str
+    ifindex: int | None
+    zone: int | None
+
+
+class DatapathReport(TypedDict):
+    """A local datapath; ``key`` is its tunnel key."""
+
+    name: str
+    kind: str
+    key: int
+    ports: list[PortReport]
+
+
+class UnsupportedVerb(TypedDict):
+    """A verb that flows of local datapaths use and that drops their packets."""
+
+    verb: str
+    flows: int
+    packets: int
+
+
+class FlowError(TypedDict):
+    """A logical flow that could not be read."""
+
+    flow: str
+    column: int
+    message: str
+    source: str
+
+
+class DropReport(TypedDict):
+    """Packets that ended without delivery."""
+
+    reason: str
+    text: str
+    packets: int
+
+
+class MapUse(TypedDict):
+    """Elements in use of a map of fixed size."""
+
+    map: str
+    used: int
+    capacity: int
+
+
+class PipelineReport(TypedDict):
+    """Everything."""
+
+    chassis: str
+    flows: int
+    entries: int
+    programs: int
+    datapaths: list[DatapathReport]
+    unsupported: list[UnsupportedVerb]
+    errors: list[FlowError]
+    drops: list[DropReport]
+    maps: list[MapUse]
+
+
+def report(pipeline: Pipeline) -> PipelineReport:
+    """The state of a pipeline now. Cost: linear in local ports and map sizes in use."""
+    return PipelineReport(
+        chassis=pipeline.world.chassis,
+        flows=len(pipeline.flows.flows),
+        entries=pipeline.image.entry_count,
+        programs=pipeline.image.program_count,
+        datapaths=_datapaths(pipeline),
+        unsupported=_unsupported(pipeline),
+        errors=[
+            FlowError(flow=str(d.flow), column=d.column, message=d.message, source=d.source)
+            for d in pipeline.flows.diagnostics.values()
+        ],
+        drops=[
+            DropReport(reason=reason.name.lower(), text=DROP_TEXT[reason], packets=packets)
+            for reason, packets in sorted(pipeline.machine.drops().items())
+        ],
+        maps=_maps(pipeline),
+    )
+
+
+def _datapaths(pipeline: Pipeline) -> list[DatapathReport]:
+    world, ports = pipeline.world, pipeline.ports
+    found = []
+    for uuid in world.local:
+        datapath = world.datapaths[uuid]
+        rows = []
+        for port in world.ports_of.get(uuid, {}).values():
+            interface = ports.interfaces.get(port.parent or port.name)
+            rows.append(
+                PortReport(
+                    name=port.name,
+                    type=port.type or "vif",
+                    key=port.key,
+                    chassis=port.chassis,
+                    ifindex=interface.ifindex if interface is not None else None,
+                    zone=ports.zones.get(port.name),
+                )
+            )
+        found.append(
+            DatapathReport(
+                name=datapath.name or str(uuid),
+                kind="router" if datapath.is_router else "switch",
+                key=datapath.key,
+                ports=sorted(rows, key=lambda row: row["key"]),
+            )
+        )
+    return sorted(found, key=lambda item: item["name"])
+
+
+def _unsupported(pipeline: Pipeline) -> list[UnsupportedVerb]:
+    packets = pipeline.machine.unsupported()
+    numbers = {verb: number for number, verb in enumerate(pipeline.flows.verb_names)}
+    return [
+        UnsupportedVerb(
+            verb=verb,
+            flows=len(units),
+            packets=packets.get(numbers[verb], 0) if verb in numbers else 0,
+        )
+        for verb, units in sorted(pipeline.flows.unsupported.items())
+    ]
+
+
+def _maps(pipeline: Pipeline) -> list[MapUse]:
+    sizes = pipeline.machine.sizes
+    capacity = {
+        "slots": sizes.slots, "insns": sizes.insns, "shapes": sizes.shapes,
+        "guards": sizes.guards, "lists": sizes.lists,
+        **{name: pipeline.machine.maps[name].max_entries
+           for name in ("entries4", "entries8", "entries16", "entries40")},
+    }  # fmt: skip
+    return [
+        MapUse(map=name, used=used, capacity=capacity[name])
+        for name, used in pipeline.image.use().items()
+    ]
