@@ -19,10 +19,11 @@ from typing import Protocol
 
 from iovisor_ovn.abi import GuardKind, Limit, PacketClass, Space
 from iovisor_ovn.compiler.packet import Piece, masked_words, pieces, slice_pieces
-from iovisor_ovn.compiler.sets import GROUP_DIMENSIONS, Member, SetTable
+from iovisor_ovn.compiler.sets import GROUP_DIMENSIONS, Member, SetTable, space_width
 from iovisor_ovn.language import (
     Clause,
     Conjunction,
+    Field,
     FieldClause,
     PortClause,
     ResidentClause,
@@ -34,6 +35,9 @@ __all__ = ["Guard", "Names", "Pattern", "Unexecutable", "compile_conjunction"]
 
 #: Alternatives of one conjunction that are written out as entries.
 MAX_ALTERNATIVES = 16
+
+#: Excluded values of one field that are tested one by one.
+MAX_EXCLUSIONS = 8
 
 _ALL = 0xFFFFFFFF
 
@@ -119,7 +123,7 @@ def compile_conjunction(
         alternatives = _alternatives(clause, names, sets)
         if alternatives is None:
             return ()
-        if isinstance(clause, FieldClause) and _is_exact(clause):
+        if isinstance(clause, FieldClause) and len(clause.any_of) > 1 and not clause.none_of:
             wide.append((clause, len(choices)))
         choices.append(alternatives)
     _use_sets(choices, wide, sets)
@@ -159,16 +163,11 @@ def _exact_values(clause: FieldClause | None, width: int) -> frozenset[int]:
     return frozenset(term.value for term in clause.any_of)
 
 
-def _is_exact(clause: FieldClause) -> bool:
-    masks = {term.mask for term in clause.any_of}
-    return len(clause.any_of) > 1 and len(masks) == 1 and not clause.none_of
-
-
 def _alternatives(clause: Clause, names: Names, sets: SetTable) -> tuple[_Alternative, ...] | None:
     """Ways to satisfy a clause; ``None`` if there is none."""
     match clause:
         case FieldClause():
-            return _field_alternatives(clause)
+            return _field_alternatives(clause, sets)
         case SetClause():
             return (_set_alternative(clause, names, sets),)
         case PortClause():
@@ -185,7 +184,23 @@ def _place(field_name: str) -> tuple[Piece, ...]:
     return place
 
 
-def _field_alternatives(clause: FieldClause) -> tuple[_Alternative, ...]:
+def _field_alternatives(clause: FieldClause, sets: SetTable) -> tuple[_Alternative, ...]:
+    guards = _exclusions(clause, sets)
+    if not clause.any_of:
+        return (_Alternative(guards=guards),)
+    return tuple(
+        _Alternative(words=_word_tests(clause, term), guards=guards) for term in clause.any_of
+    )
+
+
+def _exclusions(clause: FieldClause, sets: SetTable) -> tuple[Guard, ...]:
+    """Guards that turn away what the clause excludes."""
+    if len(clause.none_of) > MAX_EXCLUSIONS:
+        found = _literal_set(clause.field, clause.none_of, sets)
+        if found is None:
+            raise Unexecutable(f"match that excludes so many ranges of {clause.field.name}")
+        dimension, number = found
+        return (Guard(GuardKind.NOT_IN_SET, dimension, 0, number),)
     place = _place(clause.field.name)
     guards: list[Guard] = []
     for number, term in enumerate(clause.none_of):
@@ -195,12 +210,7 @@ def _field_alternatives(clause: FieldClause) -> tuple[_Alternative, ...]:
         guards.extend(
             Guard(kind, word, mask, value, group) for word, (mask, value) in sorted(words.items())
         )
-    if not clause.any_of:
-        return (_Alternative(guards=tuple(guards)),)
-    return tuple(
-        _Alternative(words=_word_tests(clause, term), guards=tuple(guards))
-        for term in clause.any_of
-    )
+    return tuple(guards)
 
 
 def _word_tests(clause: FieldClause, term: Term) -> tuple[tuple[int, int, int], ...]:
@@ -251,32 +261,38 @@ def _use_sets(
             total *= len(alternatives)
         if total <= MAX_ALTERNATIVES:
             return
-        literal = _literal_set(clause, sets)
-        if literal is not None:
-            choices[position] = (literal,)
+        found = _literal_set(clause.field, clause.any_of, sets)
+        if found is not None:
+            choices[position] = (_Alternative(dims=(found,)),)
 
 
-def _literal_set(clause: FieldClause, sets: SetTable) -> _Alternative | None:
-    """A value list as a set; ``None`` if its bits are not one run of 32, 48 or 128."""
-    mask = clause.any_of[0].mask
-    offset = (mask & -mask).bit_length() - 1
-    width = mask.bit_length() - offset
-    if mask != ((1 << width) - 1) << offset:
+def _literal_set(field: Field, terms: tuple[Term, ...], sets: SetTable) -> tuple[int, int] | None:
+    """Dimension and id of a set of exactly these values and prefixes.
+
+    ``None`` if a term tests other bits than the field's first ones, or no set can hold it.
+    """
+    full = (1 << field.width) - 1
+    lowest = [(term.mask & -term.mask).bit_length() - 1 for term in terms]
+    if any(term.mask != full >> low << low for term, low in zip(terms, lowest, strict=True)):
         return None
-    place = slice_pieces(_place(clause.field.name), offset, width)
-    if width > 32 and width not in (48, 128):
-        return None
+    offset = min(lowest)
+    width = field.width - offset
     space = {48: int(Space.ETH), 128: int(Space.IP6)}.get(width)
     if space is None:
-        space = sets.space_of(f"{clause.field.name}[{offset}+{width}]", width)
-    length = {int(Space.ETH): 48, int(Space.IP6): 128}.get(space, 32)
-    dimension = sets.dimension(clause.field.name, offset, space, place)
+        if width > 32:
+            return None
+        space = sets.space_of(f"{field.name}[{offset}+{width}]")
+    place = slice_pieces(_place(field.name), offset, width)
+    dimension = sets.dimension(field.name, offset, space, place)
     if dimension is None:
         return None
-    values = sorted({term.value >> offset for term in clause.any_of})
-    name = f"{{{space}:{','.join(f'{value:x}' for value in values)}}}"
-    sets.define(name, (Member(space, value, length) for value in values))
-    return _Alternative(dims=((dimension.index, sets.set_id(name)),))
+    members = sorted(
+        (term.value >> offset, space_width(space) - (low - offset))
+        for term, low in zip(terms, lowest, strict=True)
+    )
+    name = f"{{{space}:{','.join(f'{value:x}/{length}' for value, length in members)}}}"
+    sets.define(name, (Member(space, value, length) for value, length in members))
+    return (dimension.index, sets.set_id(name))
 
 
 def _merge(class_bits: int, picked: Sequence[_Alternative]) -> Pattern | None:
@@ -296,6 +312,8 @@ def _merge(class_bits: int, picked: Sequence[_Alternative]) -> Pattern | None:
                 dims[dimension] = number
             else:
                 guards.append(Guard(GuardKind.IN_SET, dimension, 0, number))
+    if len(guards) > Limit.MORE_GUARDS:
+        raise Unexecutable("match with so many exclusions")
     pattern = Pattern(
         class_bits=class_bits,
         words=tuple((word, *words[word]) for word in sorted(words)),

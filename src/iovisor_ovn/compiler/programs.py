@@ -33,6 +33,7 @@ from iovisor_ovn.language import (
     CtClear,
     CtCommit,
     CtCommitNat,
+    CtCommitToZone,
     CtNext,
     DecTtl,
     Exchange,
@@ -135,7 +136,7 @@ class ProgramCompiler:
 
     @staticmethod
     def _ends_strand(action: Action) -> bool:
-        return isinstance(action, Output | Next | CtNext | CtCommitNat)
+        return isinstance(action, Output | Next | CtNext | CtCommitNat | CtCommitToZone)
 
     def _action(self, action: Action) -> None:
         handler = _HANDLERS.get(type(action))
@@ -263,6 +264,11 @@ class ProgramCompiler:
                 self._load(mask_place, bits, bits)
         self._emit(Op.CT_COMMIT, self._zone(), flags)
 
+    def _ct_commit_to_zone(self, action: CtCommitToZone) -> None:
+        self._emit(Op.CT_NEXT, self._zone(action.zone))
+        self._emit(Op.CT_COMMIT, self._zone(action.zone))
+        self._following()
+
     def _ct_commit_nat(self, action: CtCommitNat) -> None:
         self._emit(Op.CT_NAT, self._zone(action.zone))
         self._following()
@@ -352,6 +358,7 @@ _HANDLERS: dict[type, str] = {
     CtNext: "_ct_next",
     CtCommit: "_ct_commit",
     CtCommitNat: "_ct_commit_nat",
+    CtCommitToZone: "_ct_commit_to_zone",
     CtClear: "_ct_clear",
     GetNeighbor: "_get_neighbor",
     PutNeighbor: "_put_neighbor",

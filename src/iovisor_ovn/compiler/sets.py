@@ -121,9 +121,8 @@ class SetTable:
         item = self._ids.get(name)
         return len(item.members) if item else 0
 
-    def space_of(self, field_name: str, width: int) -> int:
+    def space_of(self, field_name: str) -> int:
         """Space of literal sets of a field that is no address."""
-        del width
         return self._spaces.setdefault(field_name, Space.OTHER + len(self._spaces))
 
     def dimension(
