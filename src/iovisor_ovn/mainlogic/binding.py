@@ -13,6 +13,7 @@ a refused or lost transaction needs no care of its own.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 import ovs.db.idl
 import ovs.vlog
@@ -112,6 +113,7 @@ class Bindings:
         self.next_due_ms: int | None = None
         self._interfaces: dict[str, LocalInterface] = {}
         self._unsettled: set[str] = set()
+        self._planned: set[str] = set()
         self._live: set[str] = set()
         self._claimed_at_ms: dict[str, int] = {}
         self._place = Place("", "")
@@ -142,30 +144,35 @@ class Bindings:
 
     def plan(
         self,
-        rows: Mapping[str, ovs.db.idl.Row],
+        rows: Mapping[UUID, ovs.db.idl.Row],
         chassis: _ChassisRow | None,
         now_ms: int,
     ) -> list[Write]:
         """Return what must be written to Port_Binding.
 
-        ``chassis`` is our row, None while it is not registered.  ``rows`` gives the Port_Binding
-        rows by UUID in text.
+        ``chassis`` is our row, None while it is not registered; ``rows`` are those of Port_Binding.
         """
         self.next_due_ms = None
+        self._planned.clear()
         writes: list[Write] = []
         for name in sorted(self._unsettled):
             port = self.ports.by_name.get(name)
-            row = None if port is None else rows.get(str(port.uuid))
+            row = None if port is None else rows.get(port.uuid)
             if port is None or row is None:
                 continue
             write = self._plan_port(port, row, chassis, now_ms)
             if write is not None:
+                self._planned.add(name)
                 writes.append(write)
         return writes
 
     def settle(self, installed: Mapping[str, bool]) -> None:
         """Forget the ports whose rows agree; ``installed`` tells it of interfaces by device."""
-        self._unsettled = {name for name in self._unsettled if not self._agrees(name, installed)}
+        self._unsettled = {
+            name
+            for name in self._unsettled
+            if name in self._planned or not self._agrees(name, installed)
+        }
 
     def plan_installed(self, installed: Mapping[str, bool]) -> dict[str, bool]:
         """Return the devices whose ``ovn-installed`` must be set (True) or taken away (False)."""
@@ -179,12 +186,12 @@ class Bindings:
                 wanted[interface.name] = here
         return wanted
 
-    def plan_release(self, rows: Mapping[str, ovs.db.idl.Row]) -> list[Write]:
+    def plan_release(self, rows: Mapping[UUID, ovs.db.idl.Row]) -> list[Write]:
         """Return what gives back every port that is bound here."""
         return [
             lambda _, row=row: _release(row)  # type: ignore[misc]
             for port in self.ports.by_name.values()
-            if port.chassis == self._place.chassis and (row := rows.get(str(port.uuid))) is not None
+            if port.chassis == self._place.chassis and (row := rows.get(port.uuid)) is not None
         ]
 
     def _judge(self, name: str) -> None:
@@ -193,7 +200,7 @@ class Bindings:
         held = port is not None and may_hold(port, interface, self._place)
         self.held.pop(name, None)
         self.claimed.discard(name)
-        self._live.discard(name) if not held else None
+        self._live.discard(name)
         if port is None or not held:
             return
         if port.type != "localport":
@@ -279,8 +286,9 @@ def _encap_for(chassis: _ChassisRow, interface: LocalInterface | None) -> ovs.db
 def _claim(row: ovs.db.idl.Row, chassis: _ChassisRow, encap: ovs.db.idl.Row | None) -> None:
     row.chassis = [chassis]
     row.encap = [] if encap is None else [encap]
-    if chassis in row.additional_chassis:
-        row.additional_chassis = [one for one in row.additional_chassis if one != chassis]
+    additional = getattr(row, "additional_chassis", [])
+    if chassis in additional:
+        row.additional_chassis = [one for one in additional if one != chassis]
 
 
 def _complete(row: ovs.db.idl.Row, encap: ovs.db.idl.Row | None, *, up: bool) -> None:

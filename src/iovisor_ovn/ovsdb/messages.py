@@ -5,8 +5,9 @@ The wheel of the ``ovs`` package reads JSON character by character in Python.  H
 library's scanner, written in C, does the reading; what it lacks is a way to say "not all here
 yet", and trying again at every read would take quadratic time.  `MessageReader` therefore counts
 braces outside strings as bytes arrive.  When they balance, everything held is complete; meanwhile
-a try is made only each time four times as many bytes are held.  So every byte is looked at a bounded
-number of times, and no message waits longer than the next one, already under way, takes to arrive.
+a try is made only each time four times as many bytes are held.  So every byte is looked at a
+bounded number of times, and no message waits longer than the next one, already under way, takes
+to arrive.
 
 50,000 Logical_Flow rows in one message (28 MB) on a busy two-core machine: 16.6 s before, 1.6 s
 with this reader in reads of 64 KB, 1.0 s for ``json.loads`` of the whole.

@@ -64,15 +64,19 @@ def test_small_message_does_not_wait_for_a_large_one() -> None:
     assert reader.take() == {"id": "x" * 40960}
 
 
+def _read(stream: bytes) -> object:
+    reader = MessageReader()
+    reader.feed(stream)
+    return reader.take()
+
+
 @pytest.mark.parametrize(
     "stream", [b"garbage", b"}", b'{"a":}', b'["a"]', b'{"a":"\xff"}', b"[" * 100_000 + b"{}"]
 )
 def test_malformed_stream_is_refused(stream: bytes) -> None:
     """What is no sequence of objects ends in the named error, not in endless waiting."""
-    reader = MessageReader()
     with pytest.raises(MalformedMessageError):
-        reader.feed(stream)
-        reader.take()
+        _read(stream)
 
 
 def test_work_grows_with_the_bytes_only(monkeypatch: pytest.MonkeyPatch) -> None:

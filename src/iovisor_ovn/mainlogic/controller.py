@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's work, one pass at a time: databases in, data plane, databases out.
+
+The order within `Controller.run` carries the promises that OVN makes to its users:
+
+1. rows and devices are read;
+2. it is worked out which ports are here and which conntrack zones they have;
+3. the data plane gets all of it, and holds it when ``Pipeline.update`` returns;
+4. only then ``up``, ``ovn-installed`` and ``nb_cfg`` are written.
+
+Nothing is worked out before the local database, the devices and the Southbound database have been
+read once: an agent that starts again would otherwise let go of ports that are still here.  A
+database that is away stops neither the data plane nor the rest; what is to be written is worked
+out from the rows on every pass, so writes that were lost come again by themselves.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import ovs.db.idl
+import ovs.poller
+import ovs.timeval
+import ovs.vlog
+
+from iovisor_ovn.errors import DataplaneError
+from iovisor_ovn.mainlogic import chassis as chassis_rows
+from iovisor_ovn.mainlogic import local as local_rows
+from iovisor_ovn.mainlogic import ports as port_rows
+from iovisor_ovn.mainlogic.binding import Bindings, Place
+from iovisor_ovn.mainlogic.chassis import Write, find_row, plan_chassis, plan_removal
+from iovisor_ovn.mainlogic.interfaces import Events, Pipeline, Vswitch
+from iovisor_ovn.mainlogic.local import LocalRows
+from iovisor_ovn.mainlogic.options import AgentOptions, read_options
+from iovisor_ovn.mainlogic.zones import Zones
+from iovisor_ovn.ovsdb import Database, RowChange
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+__all__ = ["LOCAL_COLUMNS", "SOUTHBOUND_COLUMNS", "Controller", "Parts", "merge_columns"]
+
+_log = ovs.vlog.Vlog("controller")
+
+_RETRY_MS = 1000
+_ZONED_TYPES = ("localnet", "l2gateway")
+
+Columns = Mapping[str, Sequence[str]]
+
+
+def merge_columns(*parts: Columns) -> dict[str, tuple[str, ...]]:
+    """Return all tables and columns that any of the parts asks for."""
+    merged: dict[str, tuple[str, ...]] = {}
+    for part in parts:
+        for table, columns in part.items():
+            merged[table] = tuple(dict.fromkeys((*merged.get(table, ()), *columns)))
+    return merged
+
+
+LOCAL_COLUMNS: Columns = local_rows.COLUMNS
+SOUTHBOUND_COLUMNS: Columns = merge_columns(chassis_rows.COLUMNS, port_rows.COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a controller joins.
+
+    ``open_southbound`` is called with the remote once it is known, ``open_events`` when the
+    Southbound database is open; ``flush_zone`` makes a conntrack zone forget its connections.
+    """
+
+    local: Database
+    vswitch: Vswitch
+    pipeline: Pipeline
+    open_southbound: Callable[[str, int], Database]
+    open_events: Callable[[Database], Events]
+    flush_zone: Callable[[int], None]
+
+
+class Controller:
+    """One chassis. Call `run`, then `wait`, again and again."""
+
+    def __init__(self, parts: Parts, override: str | None = None) -> None:
+        """Join the parts; ``override`` is a chassis name that beats the database's."""
+        self._parts = parts
+        self._override = override
+        self._hostname = socket.gethostname()
+        self._rows = LocalRows(parts.local)
+        self.options = AgentOptions("", self._hostname)
+        self.southbound: Database | None = None
+        self.bindings = Bindings()
+        self.zones = Zones(parts.flush_zone)
+        self._events: Events | None = None
+        self._changes: list[RowChange] = []
+        self._zones_restored = False
+        self._is_stale = True
+        self._retry_at_ms = 0
+        self._live_nb_cfg: int | None = None
+        self._started_at_ms = _now_ms()
+        self._has_switched = False
+        self._updated: Mapping[str, object] | None = None
+        self._owes_bridge = True
+        self._owes_chassis = True
+        self._owes_local = True
+        self._own_rows: dict[str, UUID] = {}
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the local database and the devices have been read, and passes are made."""
+        return self._has_switched
+
+    # One pass -------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Do all that is possible now."""
+        self._read()
+        if not self._has_switched:
+            return
+        self._write_bridge()
+        southbound = self.southbound
+        if southbound is None or not southbound.ever_connected or not self.options.chassis:
+            return
+        self._locate()
+        self._update()
+        if self._events is not None:
+            self._events.run()
+        self._write_southbound(southbound)
+        self._write_local()
+        self.bindings.settle(self._rows.installed)
+
+    def wait(self, poller: ovs.poller.Poller) -> None:
+        """Wake the poller when `run` has something to do."""
+        self._parts.local.wait(poller)
+        self._parts.vswitch.wait(poller)
+        if self.southbound is not None:
+            self.southbound.wait(poller)
+        if self._events is not None:
+            self._events.wait(poller)
+        if self._retry_at_ms:
+            poller.timer_wait_until(self._retry_at_ms)
+        if self.bindings.next_due_ms is not None:
+            poller.timer_wait_until(self.bindings.next_due_ms)
+
+    def recompute(self) -> None:
+        """Work everything out again on the next pass."""
+        self._parts.pipeline.recompute()
+        self._is_stale = True
+
+    # Ending ---------------------------------------------------------------------------------
+
+    def remove(self) -> bool:
+        """Give back ports and take our rows away; return whether that is done.
+
+        Call again, with `wait` between, until it is.  A database that is away is not waited for.
+        """
+        self._parts.local.run()
+        self._rows.take(self._parts.local.changes())
+        unmark = {name: False for name, marked in self._rows.installed.items() if marked}
+        unmarked = _write(self._parts.local, self._rows.plan_installed(unmark, 0))
+        southbound = self.southbound
+        if southbound is None or not southbound.ever_connected:
+            return unmarked
+        southbound.run()
+        self.bindings.ports.take(southbound.changes())
+        if not southbound.connected:
+            _log.warn(f"rows_left_behind chassis={self.options.chassis}")
+            return True
+        releases = self.bindings.plan_release(southbound.tables["Port_Binding"].rows)
+        removed = _write(southbound, releases or plan_removal(southbound, self.options.chassis))
+        return removed and unmarked
+
+    def close(self, *, keep: bool) -> None:
+        """Let go of everything; ``keep`` leaves the packets flowing."""
+        if self._events is not None:
+            self._events.close()
+        self._parts.pipeline.close(keep=keep)
+        if self.southbound is not None:
+            self.southbound.close()
+        self._parts.local.close()
+
+    # Reading --------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        local = self._parts.local
+        local.run()
+        changes = local.changes()
+        self._rows.take(changes)
+        self._parts.vswitch.run(changes)
+        if not local.ever_connected:
+            return
+        self._has_switched = True
+        if any(change.table == "Open_vSwitch" for change in changes):
+            self._read_options()
+        if self._rows.has_news:
+            self._rows.has_news = False
+            self._owes_bridge = self._owes_chassis = self._owes_local = True
+        if self.southbound is not None:
+            self.southbound.run()
+            new = self.southbound.changes()
+            self._owes_chassis |= any(change.table in chassis_rows.COLUMNS for change in new)
+            self._changes += new
+
+    def _read_options(self) -> None:
+        options = read_options(self._rows.external_ids, self._hostname, self._override)
+        if options == self.options:
+            return
+        was, self.options = self.options, options
+        _log.info(
+            f"options_read chassis={options.chassis or 'none'} bridge={options.bridge} "
+            f"remote={options.remote or 'none'}"
+        )
+        if was.chassis and was.chassis != options.chassis:
+            _log.warn(f"chassis_renamed from={was.chassis} to={options.chassis or 'none'}")
+        if not options.remote:
+            return
+        if self.southbound is None:
+            self.southbound = self._parts.open_southbound(options.remote, options.probe_interval_ms)
+            self._events = self._parts.open_events(self.southbound)
+        else:
+            self.southbound.set_remote(options.remote, options.probe_interval_ms)
+
+    # Working out ----------------------------------------------------------------------------
+
+    def _locate(self) -> None:
+        place = Place(self.options.chassis, self.options.hostname)
+        interfaces = self._parts.vswitch.interfaces(self.options.bridge)
+        self.bindings.take(self._changes, interfaces, place)
+        if not self._zones_restored:
+            self.zones.restore(self._rows.bridge_ids(self.options.bridge) or {})
+            self._zones_restored = True
+        elif not self._changes and self.bindings.held == self._updated:
+            return
+        users, requested = self._zone_users()
+        if self.zones.assign(users, requested):
+            self._is_stale = self._owes_local = True
+
+    def _zone_users(self) -> tuple[set[str], dict[str, int]]:
+        ports = self.bindings.ports
+        users = set(self.bindings.held) | self.bindings.claimed
+        requested: dict[str, int] = {}
+        for datapath in ports.local_datapaths(users):
+            users |= {p.name for p in ports.of_datapath(datapath) if p.type in _ZONED_TYPES}
+            if not ports.is_router(datapath):
+                continue
+            users |= {f"{datapath}_dnat", f"{datapath}_snat"}
+            zone = ports.requested_snat_zone(datapath)
+            if zone is not None:
+                requested[f"{datapath}_snat"] = zone
+        return users, requested
+
+    def _update(self) -> None:
+        """Bring the data plane up to date; on failure it goes on as it was, and we try again."""
+        held = dict(self.bindings.held)
+        changed = bool(self._changes) or self._is_stale or held != self._updated
+        if not changed or ovs.timeval.msec() < self._retry_at_ms:
+            return
+        changes, self._changes = self._changes, []
+        self._is_stale = True
+        try:
+            self._parts.pipeline.update(
+                changes, held, dict(self.zones.current), self.options.chassis
+            )
+        except DataplaneError as error:
+            _log.err(f"update_failed error={str(error)!r} retry_ms={_RETRY_MS}")
+            self._retry_at_ms = ovs.timeval.msec() + _RETRY_MS
+            return
+        self._updated = held
+        self._is_stale = False
+        self._retry_at_ms = 0
+        self.bindings.is_live()
+        nb_cfg = self._read_nb_cfg()
+        if nb_cfg != self._live_nb_cfg:
+            self._live_nb_cfg = nb_cfg
+            self._owes_chassis = self._owes_local = True
+
+    def _read_nb_cfg(self) -> int | None:
+        assert self.southbound is not None
+        rows = self.southbound.tables["SB_Global"].rows.values()
+        return next((int(row.nb_cfg) for row in rows), None)
+
+    # Writing --------------------------------------------------------------------------------
+
+    def _write_bridge(self) -> None:
+        local = self._parts.local
+        if self._owes_bridge and self.options.chassis and not local.busy:
+            self._owes_bridge = not _write(local, self._rows.plan_bridge(self.options))
+
+    def _write_southbound(self, southbound: Database) -> None:
+        if southbound.busy or not self.options.is_complete:
+            return
+        writes: list[Write] = []
+        if self._owes_chassis:
+            writes = self._plan_chassis(southbound) + self._plan_nb_cfg(southbound)
+            self._owes_chassis = bool(writes)
+        rows = southbound.tables["Port_Binding"].rows
+        chassis = self._own_row(southbound, "Chassis")
+        writes += self.bindings.plan(rows, chassis, ovs.timeval.msec())
+        _write(southbound, writes)
+
+    def _plan_chassis(self, southbound: Database) -> list[Write]:
+        bridge = self._rows.bridge(self.options.bridge)
+        root = self._rows.root
+        return plan_chassis(
+            southbound,
+            self.options,
+            () if root is None else root.iface_types,
+            "" if bridge is None else bridge.datapath_type,
+        )
+
+    def _own_row(self, southbound: Database, table: str) -> ovs.db.idl.Row | None:
+        """Return our row of Chassis or Chassis_Private; found once, then known by its UUID."""
+        name = self.options.chassis
+        rows = southbound.tables[table].rows if table in southbound.tables else {}
+        known = self._own_rows.get(table)
+        row = None if known is None else rows.get(known)
+        if row is None or row.name != name:
+            row = find_row(southbound.tables.get(table), "name", name)
+            if row is not None:
+                self._own_rows[table] = row.uuid
+        return row
+
+    def _plan_nb_cfg(self, southbound: Database) -> list[Write]:
+        private = self._own_row(southbound, "Chassis_Private")
+        nb_cfg = self._live_nb_cfg
+        if private is None or nb_cfg is None or private.nb_cfg == nb_cfg:
+            return []
+        sb_global = next(iter(southbound.tables["SB_Global"].rows.values()), None)
+        options = {} if sb_global is None else sb_global.options
+        if options.get("enable_chassis_nb_cfg_update", "true") == "false":
+            return []
+
+        def write(_: object) -> None:
+            private.nb_cfg = nb_cfg
+            private.nb_cfg_timestamp = _now_ms()
+
+        return [write]
+
+    def _write_local(self) -> None:
+        local = self._parts.local
+        if local.busy:
+            return
+        writes: list[Write] = []
+        bridge = self._rows.bridge(self.options.bridge) if self._owes_local else None
+        if bridge is not None:
+            writes = self._rows.plan_keys(bridge, self._bridge_keys())
+            self._owes_local = bool(writes)
+        marks = self.bindings.plan_installed(self._rows.installed)
+        _write(local, writes + self._rows.plan_installed(marks, _now_ms()))
+
+    def _bridge_keys(self) -> dict[str, str | None]:
+        """Return the keys of the bridge's external_ids that must change."""
+        present = self._rows.bridge_ids(self.options.bridge) or {}
+        keys = self.zones.differences(present)
+        if present.get("ovn-startup-ts") != str(self._started_at_ms):
+            keys["ovn-startup-ts"] = str(self._started_at_ms)
+        nb_cfg = self._live_nb_cfg
+        if nb_cfg is not None and present.get("ovn-nb-cfg", "0") != str(nb_cfg):
+            keys["ovn-nb-cfg"] = str(nb_cfg)
+            keys["ovn-nb-cfg-ts"] = str(_now_ms())
+        return keys
+
+
+def _write(database: Database, writes: Sequence[Write]) -> bool:
+    """Send the writes in one transaction if the database can take one; return whether none is left.
+
+    "None is left" also means that no answer is outstanding.
+    """
+    if not writes:
+        return not database.busy
+    if not database.busy:
+        with database.transaction() as transaction:
+            for write in writes:
+                write(transaction)
+    return False
+
+
+def _now_ms() -> int:
+    """Return the time of day in ms, as OVN's timestamps have it."""
+    return int(time.time() * 1000)
