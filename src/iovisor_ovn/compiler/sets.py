@@ -38,6 +38,11 @@ class Member:
         """It stands for a single value."""
         return self.length == space_width(self.space)
 
+    def cut(self, length: int) -> "Member":
+        """The prefix of ``length`` bits that this one lies in."""
+        dropped = space_width(self.space) - length
+        return Member(self.space, self.value >> dropped << dropped, length)
+
 
 def space_width(space: int) -> int:
     """Bits of a value in a space; literal sets' own spaces are as wide as their field."""
@@ -63,6 +68,12 @@ class Dimension:
     index: int
     space: int
     pieces: tuple[Piece, ...]
+
+
+def _is_in_words(place: tuple[Piece, ...]) -> bool:
+    """Each piece is one whole 32-bit word of the value, the top one perhaps less."""
+    top = max(piece.lsb for piece in place)
+    return all(p.lsb % 32 == 0 and (p.lsb == top or p.width == 32) for p in place)
 
 
 @dataclass(slots=True)
@@ -128,7 +139,12 @@ class SetTable:
     def dimension(
         self, field_name: str, offset: int, space: int, place: tuple[Piece, ...]
     ) -> Dimension | None:
-        """The dimension that reads a field's bits; ``None`` when the machine has no more."""
+        """The dimension that reads a field's bits.
+
+        ``None`` when the machine has no more, or cannot put these bits into words of a key.
+        """
+        if not _is_in_words(place):
+            return None
         key = (field_name, offset, space)
         known = self._dimensions.get(key)
         if known is None:
@@ -163,11 +179,8 @@ class SetTable:
         A host's ids include those of the prefixes that cover it, a prefix's those of shorter
         prefixes, because the machine stops at the first hit.
         """
-        affected = set(self._dirty)
-        for dirty in self._dirty:
-            if not dirty.is_host:
-                affected.update(self._covered(dirty))
-        self._dirty.clear()
+        affected = self._dirty | self._covered(self._dirty)
+        self._dirty = set()
         return {member: self._ids_of(member) for member in affected}
 
     def everything(self) -> dict[Member, tuple[int, ...]]:
@@ -178,22 +191,27 @@ class SetTable:
         if member not in self._holders:
             return ()
         ids = set(self._holders[member])
-        width = space_width(member.space)
         for length in self._lengths.get(member.space, {}):
             if length < member.length:
-                keep = ((1 << length) - 1) << (width - length) if length else 0
-                ids |= self._holders.get(Member(member.space, member.value & keep, length), set())
+                ids |= self._holders.get(member.cut(length), set())
         return tuple(sorted(ids))
 
-    def _covered(self, prefix: Member) -> list[Member]:
-        shift = space_width(prefix.space) - prefix.length
-        return [
+    def _covered(self, prefixes: set[Member]) -> set[Member]:
+        """Members within some of the prefixes. Linear in members times lengths of prefixes."""
+        lengths: dict[int, set[int]] = {}
+        for prefix in prefixes:
+            if not prefix.is_host:
+                lengths.setdefault(prefix.space, set()).add(prefix.length)
+        if not lengths:
+            return set()
+        return {
             member
             for member in self._holders
-            if member.space == prefix.space
-            and member.length > prefix.length
-            and member.value >> shift == prefix.value >> shift
-        ]
+            if any(
+                length < member.length and member.cut(length) in prefixes
+                for length in lengths.get(member.space, ())
+            )
+        }
 
     def _add(self, member: Member, number: int) -> None:
         self._holders.setdefault(member, set()).add(number)
