@@ -1,2 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures for all tiers."""
+"""Fixtures for all tiers: directories, a central, hypervisors; each removes what it made.
+
+Names hold the process id and a number, so that several runs share a machine.  Unix sockets
+have short paths (108 bytes), therefore the directories are not pytest's.
+"""
+
+import itertools
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from iovisor_ovn.demo.places import sweep
+from support.central import Central
+from support.hypervisor import Flavor, Hypervisor
+
+__all__ = ["HypervisorMaker", "central", "flavor", "make_hypervisor", "module_directory"]
+
+HypervisorMaker = Callable[[str], Hypervisor]
+_numbers = itertools.count()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """End as by Ctrl-C, so that fixtures clean up for SIGTERM too."""
+    raise KeyboardInterrupt
+
+
+def pytest_sessionstart() -> None:
+    """Clean up on SIGTERM as on Ctrl-C."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+@pytest.fixture(scope="session")
+def flavor(request: pytest.FixtureRequest) -> Flavor:
+    """Return what runs on hypervisors: ``--flavor``."""
+    chosen: Flavor = request.config.getoption("--flavor")
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def module_directory() -> Iterator[Path]:
+    """Return a directory; what it still holds at the end of the module is ended and removed."""
+    directory = Path(tempfile.mkdtemp(prefix="ivt-"))
+    yield directory
+    sweep(directory)
+
+
+@pytest.fixture(scope="module")
+def central(module_directory: Path) -> Central:
+    """Return a running, empty OVN central, one for the module."""
+    return Central(module_directory / "central")
+
+
+@pytest.fixture(scope="module")
+def make_hypervisor(
+    module_directory: Path, central: Central, flavor: Flavor
+) -> Iterator[HypervisorMaker]:
+    """Return a function that makes and starts a hypervisor of the module's central by name."""
+    made: list[Hypervisor] = []
+
+    def make(name: str) -> Hypervisor:
+        prefix = f"{name}-{os.getpid()}-{next(_numbers)}"
+        hypervisor = Hypervisor(module_directory / name, name, central.sb, flavor, prefix)
+        made.append(hypervisor)
+        hypervisor.start()
+        return hypervisor
+
+    yield make
+    for hypervisor in made:
+        hypervisor.close()

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A private OVN central: both databases and ovn-northd in a directory."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from iovisor_ovn.demo.places import sweep
+from iovisor_ovn.demo.processes import run, until
+
+__all__ = ["INSTALLED", "Central", "Release"]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Which OVN runs.
+
+    ``command`` is put before each program (``("chroot", "/srv/ovn-25.03")`` for one that lives
+    in a tree of its own, where the central's directory must have the same path); ``schemas`` is
+    the folder of ``ovn-nb.ovsschema`` as that tree sees it.
+    """
+
+    name: str = "installed"
+    command: tuple[str, ...] = ()
+    schemas: str = "/usr/share/ovn"
+
+
+#: Debian's packages.
+INSTALLED = Release()
+
+
+class Central:
+    """Runs from construction until :meth:`stop`, which leaves no process."""
+
+    def __init__(
+        self, directory: Path, release: Release = INSTALLED, *, with_tcp: bool = False
+    ) -> None:
+        """Start the servers; files, sockets and logs are in ``directory``, which is made.
+
+        ``with_tcp`` also listens on free ports of 127.0.0.1 (see ``sb_tcp``).
+        """
+        self.directory = directory
+        self.release = release
+        self.nb = f"unix:{directory}/nb.sock"
+        self.sb = f"unix:{directory}/sb.sock"
+        self._with_tcp = with_tcp
+        directory.mkdir(parents=True)
+        try:
+            self._start_database("nb")
+            self._start_database("sb")
+            self.start_northd()
+            self.nbctl("init")
+            self.sbctl("init")
+        except BaseException:
+            self.stop()
+            raise
+
+    def nbctl(self, *words: str, timeout_s: float = 30.0) -> str:
+        """Run ovn-nbctl; return what it prints, without the last newline."""
+        return self._ctl("ovn-nbctl", self.nb, words, timeout_s)
+
+    def sbctl(self, *words: str, timeout_s: float = 30.0) -> str:
+        """Run ovn-sbctl; return what it prints, without the last newline."""
+        return self._ctl("ovn-sbctl", self.sb, words, timeout_s)
+
+    def nb_lines(self, lines: str) -> str:
+        """Run lines of ovn-nbctl commands, quoted as in a shell, in one transaction."""
+        words: list[str] = []
+        for line in lines.splitlines():
+            if line.strip():
+                words += [*(["--"] if words else []), *shlex.split(line)]
+        return self.nbctl(*words)
+
+    def sync(self, timeout_s: float = 30.0) -> None:
+        """Wait until all hypervisors have done what the Northbound database says now."""
+        self.nbctl(f"--timeout={int(timeout_s)}", "--wait=hv", "sync", timeout_s=timeout_s + 5)
+
+    @property
+    def sb_tcp(self) -> str:
+        """The Southbound database's address on 127.0.0.1; needs ``with_tcp``."""
+        return self._tcp("sb")
+
+    def start_northd(self) -> None:
+        """Start ovn-northd."""
+        self._daemon(
+            "ovn-northd", "northd", f"--ovnnb-db={self.nb}", f"--ovnsb-db={self.sb}"
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """End all processes and remove the directory."""
+        sweep(self.directory)
+
+    def _ctl(self, program: str, remote: str, words: tuple[str, ...], timeout_s: float) -> str:
+        command = (*self.release.command, program, f"--db={remote}", *words)
+        return run(*command, timeout_s=timeout_s).removesuffix("\n")
+
+    def _start_database(self, kind: str) -> None:
+        file = str(self.directory / f"{kind}.db")
+        schema = f"{self.release.schemas}/ovn-{kind}.ovsschema"
+        run(*self.release.command, "ovsdb-tool", "create", file, schema)
+        tcp = ["--remote=ptcp:0:127.0.0.1"] if self._with_tcp else []
+        socket = f"--remote=punix:{self.directory}/{kind}.sock"
+        self._daemon("ovsdb-server", kind, socket, *tcp, file)
+
+    def _daemon(self, program: str, name: str, *options: str) -> None:
+        where = self.directory / name
+        run(
+            *self.release.command,
+            program,
+            "--detach",
+            "--no-chdir",
+            f"--pidfile={where}.pid",
+            f"--unixctl={where}.ctl",
+            f"--log-file={where}.log",
+            *options,
+        )
+
+    def _tcp(self, kind: str) -> str:
+        log = self.directory / f"{kind}.log"
+
+        def port() -> str | None:
+            # ovsdb-server chose the port; its log is where it says which.
+            return next(
+                (
+                    line.rsplit(" ", 1)[1]
+                    for line in log.read_text().splitlines()
+                    if "0:127.0.0.1: listening on port " in line
+                ),
+                None,
+            )
+
+        return f"tcp:127.0.0.1:{until(port, f'port of {kind}')}"

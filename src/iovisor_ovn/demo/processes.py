@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Start programs, wait for what they do, and end them by their process id.
+
+Everything that is started belongs to a directory: daemons leave their pid files there, and
+:mod:`iovisor_ovn.demo.places` the names of its network namespaces.  So what a run left behind,
+even one that was killed, can be found and removed from the directory alone (:func:`end_all`).
+"""
+
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+__all__ = ["CommandFailed", "NotInTime", "end", "end_all", "run", "until"]
+
+_END_S = 10.0
+T = TypeVar("T")
+
+
+class CommandFailed(Exception):
+    """A program that must succeed did not; ``output`` is what it printed on both streams."""
+
+    def __init__(self, words: tuple[str, ...], status: int, output: str) -> None:
+        """Keep the parts; the text shown holds all."""
+        super().__init__(f"{' '.join(words)}: exit status {status}\n{output}")
+        self.words = words
+        self.status = status
+        self.output = output
+
+
+class NotInTime(Exception):
+    """What was waited for did not come before the deadline."""
+
+
+def run(
+    *words: str,
+    timeout_s: float = 30.0,
+    text: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Run a program with ``text`` as its input; return its standard output.
+
+    ``environment`` adds to the present one.  Raises CommandFailed, and NotInTime after
+    ``timeout_s`` (the program is killed then).
+    """
+    try:
+        done = subprocess.run(
+            words,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+            env={**os.environ, **(environment or {})},
+        )
+    except subprocess.TimeoutExpired as late:
+        raise NotInTime(f"{' '.join(words)}: not done within {timeout_s} s") from late
+    if done.returncode != 0:
+        raise CommandFailed(words, done.returncode, done.stdout + done.stderr)
+    return done.stdout
+
+
+def until(
+    found: Callable[[], T | None], what: str, timeout_s: float = 15.0, every_s: float = 0.03
+) -> T:
+    """Ask until the answer is true and return it; NotInTime names ``what`` was awaited."""
+    deadline = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while not (answer := found()):
+        if time.monotonic() > deadline:
+            raise NotInTime(f"not within {timeout_s} s: {what}")
+        pause.wait(every_s)
+    return answer
+
+
+def end(pid: int, how: signal.Signals = signal.SIGTERM, timeout_s: float = _END_S) -> None:
+    """Send a signal and wait until the process is gone; SIGKILL after ``timeout_s``.
+
+    Works for processes that are not our children, as daemons are.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        gone = select.poll()
+        gone.register(handle, select.POLLIN)
+        for number in (how, signal.SIGKILL):
+            try:
+                signal.pidfd_send_signal(handle, number)
+            except ProcessLookupError:
+                return
+            if gone.poll(timeout_s * 1000):
+                return
+    finally:
+        os.close(handle)
+    raise NotInTime(f"process {pid} survived SIGKILL")
+
+
+def read_pid(pid_file: Path) -> int | None:
+    """Return the pid in a pid file, None when there is no such file or process."""
+    try:
+        pid = int(pid_file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return pid if Path(f"/proc/{pid}").exists() else None
+
+
+def end_all(directory: Path) -> None:
+    """End every process that left its pid file under ``directory`` and names it when started.
+
+    The second condition keeps a pid that the kernel gave to another process meanwhile safe.
+    """
+    for pid_file in sorted(directory.rglob("*.pid"), reverse=True):
+        pid = read_pid(pid_file)
+        if pid is None:
+            continue
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if os.fsencode(directory) in words:
+            end(pid)
