@@ -97,7 +97,7 @@ class Controller:
         self._zones_restored = False
         self._is_stale = True
         self._retry_at_ms = 0
-        self._live_nb_cfg: int | None = None
+        self.live_nb_cfg: int | None = None
         self._started_at_ms = _now_ms()
         self._has_switched = False
         self._updated: Mapping[str, object] | None = None
@@ -271,8 +271,8 @@ class Controller:
         self._retry_at_ms = 0
         self.bindings.is_live()
         nb_cfg = self._read_nb_cfg()
-        if nb_cfg != self._live_nb_cfg:
-            self._live_nb_cfg = nb_cfg
+        if nb_cfg != self.live_nb_cfg:
+            self.live_nb_cfg = nb_cfg
             self._owes_chassis = self._owes_local = True
 
     def _read_nb_cfg(self) -> int | None:
@@ -323,7 +323,7 @@ class Controller:
 
     def _plan_nb_cfg(self, southbound: Database) -> list[Write]:
         private = self._own_row(southbound, "Chassis_Private")
-        nb_cfg = self._live_nb_cfg
+        nb_cfg = self.live_nb_cfg
         if private is None or nb_cfg is None or private.nb_cfg == nb_cfg:
             return []
         sb_global = next(iter(southbound.tables["SB_Global"].rows.values()), None)
@@ -355,7 +355,7 @@ class Controller:
         keys = self.zones.differences(present)
         if present.get("ovn-startup-ts") != str(self._started_at_ms):
             keys["ovn-startup-ts"] = str(self._started_at_ms)
-        nb_cfg = self._live_nb_cfg
+        nb_cfg = self.live_nb_cfg
         if nb_cfg is not None and present.get("ovn-nb-cfg", "0") != str(nb_cfg):
             keys["ovn-nb-cfg"] = str(nb_cfg)
             keys["ovn-nb-cfg-ts"] = str(_now_ms())

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Put the real parts together: databases, switch, machine, pipeline.
+
+Loading this module registers the log modules of all rooms, which must be done before the log is
+opened.  What touches the kernel happens in `open_parts`, after the process has forked.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import ovs.vlog
+
+from iovisor_ovn.dataplane import BpfFs, check_kernel, mount, unmount
+from iovisor_ovn.dataplane.machine import Machine
+from iovisor_ovn.errors import DataplaneError
+from iovisor_ovn.mainlogic import southbound as southbound_rows
+from iovisor_ovn.mainlogic.controller import (
+    LOCAL_COLUMNS,
+    SOUTHBOUND_COLUMNS,
+    Parts,
+    merge_columns,
+)
+from iovisor_ovn.mainlogic.events import EventPump
+from iovisor_ovn.mainlogic.pipeline import Pipeline
+from iovisor_ovn.ovsdb import Database
+from iovisor_ovn.vswitch import COLUMNS as SWITCH_COLUMNS
+from iovisor_ovn.vswitch import NetDevices, Vswitch
+
+__all__ = ["OpenParts", "open_parts"]
+
+_log = ovs.vlog.Vlog("parts")
+
+_PINS = "iovisor-ovn.bpffs"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenParts:
+    """The parts, how to show what they hold, and how to clear up after them."""
+
+    parts: Parts
+    describe: Callable[[], Mapping[str, object]]
+    forget: Callable[[], None]
+
+
+def open_parts(database: str, state_directory: Path) -> OpenParts:
+    """Load the data plane and connect to the local database.
+
+    Pins lie in a bpffs mounted within ``state_directory``.  DataplaneError, with its kinds, when
+    the kernel cannot do it.
+    """
+    check_kernel()
+    try:
+        state_directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataplaneError(f"{state_directory}: {error}") from error
+    pins = state_directory / _PINS
+    bpffs = mount(pins)
+    machine = Machine.load(bpffs.path)
+    _log.info(f"machine_loaded pins={pins} adopted={','.join(sorted(machine.adopted)) or 'none'}")
+    pipeline = Pipeline(machine)
+    local = Database(database, "Open_vSwitch", merge_columns(LOCAL_COLUMNS, SWITCH_COLUMNS))
+    parts = Parts(
+        local=local,
+        vswitch=Vswitch(local, NetDevices()),
+        pipeline=pipeline,
+        open_southbound=_open_southbound,
+        open_events=lambda southbound: EventPump(pipeline, southbound),
+        flush_zone=lambda zone: _flush_zone(machine, zone),
+    )
+    return OpenParts(parts, lambda: _describe(pipeline), lambda: _forget(bpffs, pins))
+
+
+def _open_southbound(remote: str, probe_interval_ms: int) -> Database:
+    columns = merge_columns(SOUTHBOUND_COLUMNS, southbound_rows.COLUMNS)
+    return Database(remote, "OVN_Southbound", columns, probe_interval_ms)
+
+
+def _flush_zone(machine: Machine, zone: int) -> None:
+    """Begin a new epoch of the zone: entries of earlier ones count as absent."""
+    zones = machine.maps["ct_zones"]
+    key = struct.pack("=I", zone)
+    (epoch,) = struct.unpack("=I", zones.lookup(key) or bytes(4))
+    zones.update(key, struct.pack("=I", (epoch + 1) & 0xFFFFFFFF))
+
+
+def _forget(bpffs: BpfFs, pins: Path) -> None:
+    bpffs.close()
+    unmount(pins)
+
+
+def _describe(pipeline: Pipeline) -> Mapping[str, object]:
+    """Return what the data plane holds, as plain values for JSON."""
+    world, machine = pipeline.world, pipeline.machine
+    return {
+        "datapaths": [
+            {
+                "name": world.datapaths[uuid].name,
+                "kind": "router" if world.datapaths[uuid].is_router else "switch",
+                "key": world.datapaths[uuid].key,
+            }
+            for uuid in world.local
+            if uuid in world.datapaths
+        ],
+        "unsupported": {verb: len(units) for verb, units in pipeline.flows.unsupported.items()},
+        "diagnostics": [
+            {"flow": str(one.flow), "column": one.column, "message": one.message}
+            for one in pipeline.flows.diagnostics.values()
+        ],
+        "drops": {reason.name.lower(): count for reason, count in machine.drops().items()},
+        "maps": {
+            "entries": pipeline.image.entry_count,
+            **{name: len(machine.maps[name].keys()) for name in ("ct_conns", "ct_fresh")},
+        },
+    }

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``iovisor-ovn show``: what the running agent holds."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import ovs.daemon
+import ovs.dirs
+import ovs.unixctl
+import ovs.unixctl.client
+import ovs.util
+import typer
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["show"]
+
+
+def show(
+    target: Annotated[
+        str, typer.Option("-t", "--target", help="control socket (a path), or the agent's name")
+    ] = "iovisor-ovn",
+    as_json: Annotated[bool, typer.Option("--json", help="print the agent's own answer")] = False,
+) -> None:
+    """Show ports, datapaths, what is not executed, drops and map use."""
+    ovs.dirs.RUNDIR = os.environ.get("OVN_RUNDIR", "/var/run/ovn")
+    answer = _ask(target)
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    console = Console()
+    _print_head(console, answer)
+    for title in ("ports", "datapaths", "diagnostics"):
+        _print_rows(console, title, answer[title])
+    for title in ("unsupported", "drops", "maps"):
+        _print_counts(console, title, answer[title])
+
+
+def _ask(target: str) -> Any:
+    path = str(Path(target).resolve()) if "/" in target else target
+    error, name = ovs.unixctl.socket_name_from_target(path)
+    if error:
+        _fail(f"{name} ({os.strerror(error)})")
+    error, client = ovs.unixctl.client.UnixctlClient.create(name)
+    if error:
+        _fail(f"{name}: {os.strerror(error)}")
+    error, refusal, text = client.transact("iovisor/show", [])
+    if error or refusal:
+        _fail(f"{name}: {refusal or ovs.util.ovs_retval_to_string(error)}")
+    return json.loads(text)
+
+
+def _fail(reason: str) -> NoReturn:
+    typer.echo(f"iovisor-ovn: {reason}", err=True)
+    raise typer.Exit(1)
+
+
+def _print_head(console: Console, answer: Any) -> None:
+    southbound = answer["southbound"]
+    console.print(
+        f"chassis {answer['chassis'] or '(none)'}, southbound {southbound['remote'] or '(none)'} "
+        f"{southbound['status']}, nb_cfg {answer['nb_cfg']}"
+    )
+
+
+def _print_rows(console: Console, title: str, rows: Iterable[Mapping[str, object]]) -> None:
+    rows = list(rows)
+    table = Table(title=title, title_justify="left")
+    for column in rows[0] if rows else ():
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    console.print(table if rows else f"{title}: none")
+
+
+def _print_counts(console: Console, title: str, counts: Mapping[str, object]) -> None:
+    table = Table(title=title, title_justify="left")
+    table.add_column("what")
+    table.add_column("count", justify="right")
+    for name, count in sorted(counts.items()):
+        table.add_row(name, str(count))
+    console.print(table if counts else f"{title}: none")
