@@ -22,10 +22,22 @@ static inline __attribute__((always_inline)) __u16 csum_finish(__u64 sum)
 	return ~sum;
 }
 
+/*
+ * The value if the bit is 1, else 0. A multiplication that the compiler cannot
+ * see through: the verifier would follow both ways of a branch, or of a mask,
+ * at every bit.
+ */
+static inline __attribute__((always_inline)) __u32 if_bit(__u32 bit,
+							  __u32 value)
+{
+	__asm__ volatile("" : "+r"(bit));
+	return bit * value;
+}
+
 /* One bit further: multiply by x in the field of the CRC. */
 static inline __attribute__((always_inline)) __u32 crc32c_shift(__u32 crc)
 {
-	return crc >> 1 ^ (CRC32C_POLYNOMIAL & -(crc & 1));
+	return crc >> 1 ^ if_bit(crc & 1, CRC32C_POLYNOMIAL);
 }
 
 /* CRC32c of a few bytes (n a constant), to be stored least byte first. */
@@ -49,7 +61,7 @@ static inline __attribute__((always_inline)) __u32 crc32c_multiply(__u32 a,
 	__u32 product = 0;
 
 	for (int bit = 0; bit < 32; bit++) {
-		product ^= b & -(a >> 31);
+		product ^= if_bit(a >> 31, b);
 		a <<= 1;
 		b = crc32c_shift(b);
 	}
@@ -72,7 +84,7 @@ static inline __attribute__((always_inline)) __u32 crc32c_delta(__u32 diff,
 	for (int bit = 0; bit < 16; bit++) {
 		__u32 product = crc32c_multiply(delta, power);
 
-		delta = behind & 1 ? product : delta;
+		delta ^= if_bit(behind & 1, delta ^ product);
 		power = crc32c_multiply(power, power);
 		behind >>= 1;
 	}
