@@ -12,11 +12,13 @@ Changes are collected per stage and handed out by :meth:`Image.drain` as a :clas
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from iovisor_ovn.abi import STRUCTS, GuardKind, Limit, Program
 from iovisor_ovn.compiler.allocate import Interned, Rows
+from iovisor_ovn.compiler.insn import Insn, ProgramText
 from iovisor_ovn.compiler.patterns import Guard, Pattern
+from iovisor_ovn.compiler.prune import is_impossible, written_bits
 
 __all__ = ["Capacity", "Delta", "Image", "Insn"]
 
@@ -24,25 +26,13 @@ __all__ = ["Capacity", "Delta", "Image", "Insn"]
 ENTRY_MAPS = ("entries4", "entries8", "entries16", "entries40")
 KEY_WORDS = (4, 8, 16, 40)
 _DIRECT_WORDS = 3
+#: Tuples with more entries are not examined for ones that cannot match.
+_PRUNED_ENTRIES = 64
 _INSN = STRUCTS["insn"]
 _SLOT = STRUCTS["slot"]
 _SHAPE = STRUCTS["shape"]
 _GUARD = STRUCTS["guard"]
 _ENTRY = STRUCTS["entry"]
-
-
-class Insn(NamedTuple):
-    """One instruction; operands as ``Op`` says."""
-
-    op: int
-    a: int = 0
-    b: int = 0
-    c: int = 0
-    x: int = 0
-    y: int = 0
-
-
-ProgramText = tuple[Insn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +79,9 @@ class Delta:
 Identity = tuple[int, tuple[tuple[int, int], ...], tuple[Guard, ...], tuple[int, ...]]
 Values = tuple[int, ...]  # of the words, then the set ids
 
+_EVERYTHING: Identity = (0, (), (), ())
+_Key = TypeVar("_Key")
+
 
 class _Layout(NamedTuple):
     """How a tuple's entries lie in the maps."""
@@ -107,23 +100,33 @@ class _Tuple:
     identity: Identity
     entries: dict[Values, list[tuple[int, object, int]]] = field(default_factory=dict)
     priorities: dict[int, int] = field(default_factory=dict)
+    programs: dict[int, int] = field(default_factory=dict)
     dirty: set[Values] = field(default_factory=set)
     layout: _Layout | None = None
     stored: dict[Values, tuple[bytes, bytes]] = field(default_factory=dict)
     more: tuple[int, int] | None = None
     more_guards: tuple[Guard, ...] = ()
     slot: bytes = b""
+    shown: tuple[bytes, int | None] = (b"", None)
 
     @property
     def max_priority(self) -> int:
         return max(self.priorities)
 
+    @property
+    def only_program(self) -> int | None:
+        """The program of all entries, if they have the same."""
+        return next(iter(self.programs)) if len(self.programs) == 1 else None
+
 
 @dataclass(slots=True)
 class _Stage:
+    """Tuples of a stage; ``row`` is (first slot, slots) as it is in force or about to be."""
+
     tuples: dict[Identity, _Tuple] = field(default_factory=dict)
     changed: set[Identity] = field(default_factory=set)
     row: tuple[int, int] = (0, 0)
+    written: tuple[bytes, bool] | None = None
 
 
 class Image:
@@ -141,6 +144,9 @@ class Image:
         self._lists: Interned[tuple[int, ...]] = Interned(self._list_rows, self._write_list)
         self._shapes: dict[tuple[tuple[int, int], ...], int] = {}
         self._stages: dict[tuple[int, int], _Stage] = {}
+        # Per datapath: bits of tracked words that programs write, with the number of writers.
+        self._writers: dict[int, dict[tuple[int, int], int]] = {}
+        self._rewritten: set[int] = set()
         self._changed: set[tuple[int, int]] = set()
         self._flows: dict[object, list[tuple[tuple[int, int], Identity, Values, int]]] = {}
         self._next_uid = 1
@@ -157,12 +163,14 @@ class Image:
         places = self._flows.setdefault(flow, [])
         for pattern in patterns:
             index = self._take_program(program)
+            self._note_writes(where[0], program, 1)
             identity, values = _split(pattern)
             item = stage.tuples.get(identity)
             if item is None:
                 item = stage.tuples[identity] = _Tuple(identity)
             item.entries.setdefault(values, []).append((priority, flow, index))
-            item.priorities[priority] = item.priorities.get(priority, 0) + 1
+            _count(item.priorities, priority, 1)
+            _count(item.programs, index, 1)
             item.dirty.add(values)
             stage.changed.add(identity)
             places.append((where, identity, values, priority))
@@ -176,10 +184,10 @@ class Image:
             candidates = item.entries[values]
             position = next(i for i, c in enumerate(candidates) if c[:2] == (priority, flow))
             _priority, _flow, program = candidates.pop(position)
+            self._note_writes(where[0], self.program_text(program), -1)
             self._release_program(program)
-            item.priorities[priority] -= 1
-            if not item.priorities[priority]:
-                del item.priorities[priority]
+            _count(item.priorities, priority, -1)
+            _count(item.programs, program, -1)
             if not candidates:
                 del item.entries[values]
             item.dirty.add(values)
@@ -214,9 +222,12 @@ class Image:
     def drain(self) -> Delta:
         """Compile what changed since the last call; raises :class:`MapFullError`."""
         self._now = time.monotonic()
+        for datapath in self._rewritten:
+            self._changed.update(where for where in self._stages if where[0] == datapath)
         for where in sorted(self._changed):
-            self._flush_stage(where)
+            self._flush_stage(where, where[0] in self._rewritten)
         self._changed.clear()
+        self._rewritten.clear()
         delta, self._delta = self._delta, Delta()
         return delta
 
@@ -265,14 +276,27 @@ class Image:
         values = (len(numbers), *numbers)
         self._delta.lists.append((index, b"".join(v.to_bytes(4, "little") for v in values)))
 
-    def _flush_stage(self, where: tuple[int, int]) -> None:
+    def _note_writes(self, datapath: int, program: Program | ProgramText, change: int) -> None:
+        """Keep the count of writers of each bit; note when the first comes or the last goes."""
+        writers = self._writers.setdefault(datapath, {})
+        for word, bits in written_bits(program).items():
+            known = writers.get((word, bits), 0)
+            _count(writers, (word, bits), change)
+            if not known or (word, bits) not in writers:
+                self._rewritten.add(datapath)
+
+    def _possible(self, datapath: int) -> dict[int, int]:
+        possible: dict[int, int] = {}
+        for word, bits in self._writers.get(datapath, ()):
+            possible[word] = possible.get(word, 0) | bits
+        return possible
+
+    def _flush_stage(self, where: tuple[int, int], reorder: bool) -> None:
         stage = self._stages[where]
-        reorder = False
         for identity in stage.changed:
             item = stage.tuples.get(identity)
             if item is None:
                 continue
-            before = item.slot
             if item.entries:
                 self._flush_tuple(item)
             else:
@@ -280,7 +304,9 @@ class Image:
                 self._release_more(item)
                 del stage.tuples[identity]
                 item.slot = b""
-            reorder |= before != item.slot
+            shown = (item.slot, item.only_program)
+            reorder |= shown != item.shown
+            item.shown = shown
         stage.changed.clear()
         if reorder:
             self._write_row(where, stage)
@@ -288,15 +314,39 @@ class Image:
             del self._stages[where]
 
     def _write_row(self, where: tuple[int, int], stage: _Stage) -> None:
-        ordered = sorted(stage.tuples.values(), key=lambda item: -item.max_priority)
+        ordered = self._relevant(where[0], stage)
+        data = b"".join(item.slot for item in ordered)
+        has_work = not (len(ordered) == 1 and _is_default(ordered[0], Program.NEXT))
+        if (data, has_work) == stage.written:
+            return
+        stage.written = (data, has_work)
         if stage.row[1]:
             self._slot_rows.give_back(*stage.row, self._now)
         length = len(ordered)
         first = self._slot_rows.take(length, self._now) if length else 0
         stage.row = (first, length)
         if length:
-            self._delta.slots.append((first, b"".join(item.slot for item in ordered)))
-        self._delta.rows[where] = (first, length, not _passes_on(stage))
+            self._delta.slots.append((first, data))
+        self._delta.rows[where] = (first, length, has_work)
+
+    def _relevant(self, datapath: int, stage: _Stage) -> list[_Tuple]:
+        """Tuples in order of falling priority, without those that cannot make a difference."""
+        possible = self._possible(datapath)
+        kept: list[_Tuple] = []
+        for item in sorted(stage.tuples.values(), key=lambda item: -item.max_priority):
+            if len(item.entries) <= _PRUNED_ENTRIES and is_impossible(
+                item.identity[1], item.entries, possible
+            ):
+                continue
+            kept.append(item)
+            if item.identity == _EVERYTHING:
+                break  # nothing below is ever looked at
+        if kept and kept[-1].identity == _EVERYTHING:
+            (candidates,) = kept[-1].entries.values()
+            program = _best(candidates)[2]
+            while len(kept) > 1 and kept[-2].only_program == program:
+                del kept[-2]
+        return kept
 
     def _flush_tuple(self, item: _Tuple) -> None:
         words = item.identity[1]
@@ -485,12 +535,18 @@ def _best(candidates: list[tuple[int, object, int]]) -> tuple[int, object, int]:
     return max(candidates, key=lambda item: (item[0], str(item[1])))
 
 
-def _passes_on(stage: _Stage) -> bool:
-    """The stage is only ``1 -> next;``."""
-    if len(stage.tuples) != 1:
-        return False
-    (item,) = stage.tuples.values()
-    if item.identity != (0, (), (), ()):
+def _is_default(item: _Tuple, program: int) -> bool:
+    """The tuple is a match on everything with this program."""
+    if item.identity != _EVERYTHING:
         return False
     (candidates,) = item.entries.values()
-    return _best(candidates)[2] == Program.NEXT
+    return _best(candidates)[2] == program
+
+
+def _count(counts: dict[_Key, int], key: _Key, change: int) -> None:
+    """Add to a count; counts of 0 are not kept."""
+    now = counts.get(key, 0) + change
+    if now:
+        counts[key] = now
+    else:
+        del counts[key]

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from iovisor_ovn.abi import CtFlag, Drop, Limit, Op, Program, Temp, Word
 from iovisor_ovn.compiler import packet
-from iovisor_ovn.compiler.image import Insn, ProgramText
+from iovisor_ovn.compiler.insn import Insn, ProgramText
 from iovisor_ovn.compiler.packet import Piece, pieces, segments, slice_pieces
 from iovisor_ovn.compiler.patterns import Names, Unexecutable
 from iovisor_ovn.language import (

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from iovisor_ovn.abi import Limit, Op, Temp
-from iovisor_ovn.compiler.image import Image, Insn
+from iovisor_ovn.compiler.image import Image
+from iovisor_ovn.compiler.insn import Insn
 from iovisor_ovn.compiler.patterns import Pattern, compile_conjunction
 from iovisor_ovn.compiler.sets import SetTable
 from iovisor_ovn.language import SymbolTable, normalize, parse_match

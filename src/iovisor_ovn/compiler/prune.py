@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What need not be looked at: slots that cannot match or that change nothing.
+
+northd writes every stage for the general case; on one datapath much of it is dead. ::
+
+    table=6  reg0[2] == 1  ->  ct_lb_mark;     no flow of the datapath ever sets reg0[2]
+             reg0[0] == 1  ->  ct_next;        nor reg0[0], without ACLs
+             1             ->  next;           so the stage passes packets on, and is skipped
+
+Registers are 0 when a packet enters a datapath (OVN clears them at every patch port and between
+the pipelines), so a bit that no program of the datapath writes is 0. The same holds for
+the conntrack words where no program looks a connection up.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from iovisor_ovn.abi import Op, Program, Word
+from iovisor_ovn.compiler.insn import ProgramText
+
+__all__ = ["TRACKED_WORDS", "is_impossible", "written_bits"]
+
+_ALL = 0xFFFFFFFF
+_REGISTERS = range(Word.REG0, Word.REG9 + 1)
+_CT_WORDS = range(Word.CT_STATE, Word.CT_LABEL3 + 1)
+_CT_OPS = (Op.CT_NEXT, Op.CT_NAT)
+
+#: Words of which it is known which bits can be set.
+TRACKED_WORDS = frozenset((*_REGISTERS, *_CT_WORDS))
+
+
+def written_bits(program: Program | ProgramText) -> dict[int, int]:
+    """Bits of tracked words that a program may set to 1, by word."""
+    found: dict[int, int] = {}
+    if isinstance(program, Program):
+        return found
+    for insn in program:
+        if insn.op == Op.LOAD and insn.a in _REGISTERS:
+            found[insn.a] = found.get(insn.a, 0) | insn.y
+        elif insn.op == Op.MOVE and insn.a in _REGISTERS:
+            found[insn.a] = found.get(insn.a, 0) | insn.x
+        elif insn.op in _CT_OPS:
+            found.update(dict.fromkeys(_CT_WORDS, _ALL))
+    return {word: bits for word, bits in found.items() if bits}
+
+
+def is_impossible(
+    words: Sequence[tuple[int, int]], entries: Iterable[Sequence[int]], possible: Mapping[int, int]
+) -> bool:
+    """Every entry of a tuple wants a bit that is never set.
+
+    ``words`` are (word, mask) of the tuple, an entry its values in that order; ``possible`` maps
+    tracked words to the bits that some program writes.
+    """
+    tracked = [(i, word) for i, (word, _mask) in enumerate(words) if word in TRACKED_WORDS]
+    if not tracked:
+        return False
+    return all(any(values[i] & ~possible.get(word, 0) for i, word in tracked) for values in entries)
