@@ -74,6 +74,13 @@ static __always_inline __u32 sets_of(struct machine *m, __u32 index)
 	return list;
 }
 
+/* Known from an earlier look-up that the packet's value is in no set at all. */
+static __always_inline int in_no_set(const struct machine *m, __u32 dim)
+{
+	dim &= MAX_DIMS - 1;
+	return (m->dim_valid >> dim & 1) && !m->dim_list[dim];
+}
+
 struct member_scan {
 	__u32 list;
 	__u32 set;
@@ -110,9 +117,9 @@ static __always_inline int guard_holds(const struct machine *m, __u8 kind,
 	case GUARD_NOT_EQUAL:
 		return (m->w[word & 127] & mask) != value;
 	case GUARD_IN_SET:
-		return in_set(word, value);
+		return !in_no_set(m, word) && in_set(word, value);
 	case GUARD_NOT_IN_SET:
-		return !in_set(word, value);
+		return in_no_set(m, word) || !in_set(word, value);
 	default:
 		return 0;
 	}
