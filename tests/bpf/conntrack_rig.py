@@ -44,9 +44,9 @@ SOURCES = (
     "bpf/iomodules/conntrack/related.bpf.c",
 )
 CLANG = (
-    "clang-19 -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wshadow -Wimplicit-fallthrough "
-    "-I bpf -I/usr/include/x86_64-linux-gnu -c"
-).split()
+    "clang-19", "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror",
+    "-Wshadow", "-Wimplicit-fallthrough", "-I", "bpf", "-I/usr/include/x86_64-linux-gnu", "-c",
+)  # fmt: skip
 
 _MAX_VERBS = 6
 _VERB = struct.Struct("=3I10I")
@@ -193,8 +193,15 @@ class Tracker:
         self.order(verbs)
         return self.program.test_run(bytes(frame), repeat=repeat).duration_ns
 
+    def forget(self) -> None:
+        """Empty the maps."""
+        for name in ("ct_conns", "ct_fresh", "ct_frags"):
+            self.maps[name].clear()
+
     def rewind(self, seconds: float) -> None:
         """Let time pass for all entries: their ends come nearer by so much."""
+        if not seconds:
+            return
         for name in ("ct_conns", "ct_fresh", "ct_frags"):
             at = 24 if name == "ct_frags" else 0
             for key, value in self.maps[name].items():

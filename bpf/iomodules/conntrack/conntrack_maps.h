@@ -71,6 +71,8 @@ struct ct_scratch {
 	struct conn_key seen; /* of the last packet that had an entry; zone 0
 			       * with family 0: none */
 	struct conn value; /* entry to insert */
+	__u64 jiffies; /* tick at which the clock was read last */
+	__u64 now; /* what it said */
 	struct frag_key frag_key;
 	struct frag frag;
 	__u32 from; /* endpoint of the key that sends: 0 or 1 */
