@@ -103,7 +103,7 @@ class _Parser:
         if reader.token.text == "drop" and reader.ahead.kind == ";" and reader.accept_id("drop"):
             reader.advance()
             if reader.token.kind != closing:
-                raise reader.unexpected("the end, for drop stands alone,")
+                raise reader.error("drop must stand alone")
             reader.advance()
             return ()
         found: list[Action] = []

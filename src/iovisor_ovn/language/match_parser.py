@@ -199,6 +199,8 @@ class MatchParser:
         at: Token | None = None,
     ) -> Expr:
         """The relation of a symbol to each member, with every check that OVN makes."""
+        if symbol.kind is SymbolKind.OVN_FIELD:
+            raise self._reader.error(f"{symbol.name} is no field of a packet", members[0])
         self._check_types(symbol, members)
         if relop not in _EQUALITY:
             self._check_order(symbol, members[0], in_braces)

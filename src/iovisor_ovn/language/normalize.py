@@ -12,6 +12,7 @@ exclusion; only an OR across fields takes several conjunctions::
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import zip_longest
 
 from iovisor_ovn.errors import LanguageError
 from iovisor_ovn.language.annotate import expansion, prerequisite
@@ -96,10 +97,11 @@ def _plain(expr: Expr, positive: bool) -> Drafts:
 def _join(parts: Sequence[Drafts], *, conjoined: bool) -> Drafts:
     if not conjoined:
         return either(parts)
-    result = TRUE
-    for part in parts:
-        result = both(result, part)
-    return result
+    # In pairs, for a long list of exclusions would be sorted anew for each of them otherwise.
+    while len(parts) > 1:
+        pairs = zip_longest(parts[::2], parts[1::2], fillvalue=TRUE)
+        parts = [both(a, b) for a, b in pairs]
+    return parts[0]
 
 
 @lru_cache(maxsize=1024)
