@@ -39,6 +39,9 @@ MAX_ALTERNATIVES = 16
 #: Excluded values of one field that are tested one by one.
 MAX_EXCLUSIONS = 8
 
+#: Guards of one pattern; the image adds a few where it needs no lookup.
+MAX_GUARDS = Limit.MORE_GUARDS - Limit.SLOT_DIMS
+
 _ALL = 0xFFFFFFFF
 
 _ETHERTYPES = {
@@ -197,16 +200,15 @@ def _exclusions(clause: FieldClause, sets: SetTable) -> tuple[Guard, ...]:
     """Guards that turn away what the clause excludes."""
     if len(clause.none_of) > MAX_EXCLUSIONS:
         found = _literal_set(clause.field, clause.none_of, sets)
-        if found is None:
-            raise Unexecutable(f"match that excludes so many ranges of {clause.field.name}")
-        dimension, number = found
-        return (Guard(GuardKind.NOT_IN_SET, dimension, 0, number),)
+        if found is not None:
+            return (Guard(GuardKind.NOT_IN_SET, found[0], 0, found[1]),)
     place = _place(clause.field.name)
     guards: list[Guard] = []
     for number, term in enumerate(clause.none_of):
         words = masked_words(place, term.value, term.mask)
         kind = GuardKind.NOT_EQUAL if len(words) == 1 else GuardKind.NOT_ALL_EQUAL
-        group = 0 if len(words) == 1 else (place[0].word << 16 | number) + 1
+        # The last word is a field's own; eth.src and eth.dst share their first.
+        group = 0 if len(words) == 1 else (place[-1].word << 16 | number) + 1
         guards.extend(
             Guard(kind, word, mask, value, group) for word, (mask, value) in sorted(words.items())
         )
@@ -226,7 +228,7 @@ def _set_alternative(clause: SetClause, names: Names, sets: SetTable) -> _Altern
     place = slice_pieces(_place(ref.field.name), ref.offset, ref.width)
     dimension = sets.dimension(ref.field.name, ref.offset, space, place)
     if dimension is None:
-        raise Unexecutable("sets on so many different fields")
+        raise Unexecutable(f"address set on these bits of {ref.field.name}")
     number = sets.set_id(names.address_set(clause.set_name))
     if clause.negated:
         return _Alternative(guards=(Guard(GuardKind.NOT_IN_SET, dimension.index, 0, number),))
@@ -269,14 +271,20 @@ def _use_sets(
 def _literal_set(field: Field, terms: tuple[Term, ...], sets: SetTable) -> tuple[int, int] | None:
     """Dimension and id of a set of exactly these values and prefixes.
 
-    ``None`` if a term tests other bits than the field's first ones, or no set can hold it.
+    ``None`` if they are not prefixes of one run of the field's bits, or no set can hold it.
     """
-    full = (1 << field.width) - 1
-    lowest = [(term.mask & -term.mask).bit_length() - 1 for term in terms]
-    if any(term.mask != full >> low << low for term, low in zip(terms, lowest, strict=True)):
+    bits = 0
+    for term in terms:
+        bits |= term.mask
+    offset, top = _lowest_bit(bits), bits.bit_length()
+    width = top - offset
+    # Bits from the lowest that counts up to the top of the run: all of them must count.
+    dropped = [_lowest_bit(term.mask) - offset for term in terms]
+    if any(
+        term.mask != (1 << top) - (1 << offset + drop)
+        for term, drop in zip(terms, dropped, strict=True)
+    ):
         return None
-    offset = min(lowest)
-    width = field.width - offset
     space = {48: int(Space.ETH), 128: int(Space.IP6)}.get(width)
     if space is None:
         if width > 32:
@@ -287,12 +295,16 @@ def _literal_set(field: Field, terms: tuple[Term, ...], sets: SetTable) -> tuple
     if dimension is None:
         return None
     members = sorted(
-        (term.value >> offset, space_width(space) - (low - offset))
-        for term, low in zip(terms, lowest, strict=True)
+        (term.value >> offset, space_width(space) - drop)
+        for term, drop in zip(terms, dropped, strict=True)
     )
     name = f"{{{space}:{','.join(f'{value:x}/{length}' for value, length in members)}}}"
     sets.define(name, (Member(space, value, length) for value, length in members))
     return (dimension.index, sets.set_id(name))
+
+
+def _lowest_bit(mask: int) -> int:
+    return (mask & -mask).bit_length() - 1
 
 
 def _merge(class_bits: int, picked: Sequence[_Alternative]) -> Pattern | None:
@@ -312,15 +324,16 @@ def _merge(class_bits: int, picked: Sequence[_Alternative]) -> Pattern | None:
                 dims[dimension] = number
             else:
                 guards.append(Guard(GuardKind.IN_SET, dimension, 0, number))
-    if len(guards) > Limit.MORE_GUARDS:
-        raise Unexecutable("match with so many exclusions")
     pattern = Pattern(
         class_bits=class_bits,
         words=tuple((word, *words[word]) for word in sorted(words)),
         guards=tuple(sorted(guards)),
         dims=tuple(sorted(dims.items())),
     )
-    return _spill_words(pattern)
+    pattern = _spill_words(pattern)
+    if len(pattern.guards) > MAX_GUARDS:
+        raise Unexecutable(f"match with {len(pattern.guards)} separate tests")
+    return pattern
 
 
 def _spill_words(pattern: Pattern) -> Pattern:
