@@ -22,6 +22,7 @@ from scapy.packet import Packet, Raw
 from icmp_rig import Outcome, Rig, build
 from iovisor_ovn.abi.layout import Drop, EventKind, Limit, Op, Word
 from iovisor_ovn.abi.structs import STRUCTS
+from iovisor_ovn.errors import DataplaneError
 
 pytestmark = pytest.mark.needs_bpf
 
@@ -283,3 +284,28 @@ def test_event_layout_is_the_declared_one(rig: Rig) -> None:
     rig.answer(Op.GEN_ARP, bytes(ETHER / QUOTED4), hold_words())
     (record,) = rig.events.consume()
     assert len(record) == STRUCTS["event"].size + len(bytes(ETHER / QUOTED4))
+
+
+@pytest.mark.parametrize(
+    ("verb", "packet", "answer_size"),
+    [
+        (Op.GEN_ARP, ETHER / IP4 / UDP(), 42),
+        (Op.GEN_TCP_RESET, ETHER / IP4 / TCP(), 54),
+        (Op.GEN_TCP_RESET, ETHER / IP6 / TCP(), 74),
+        (Op.GEN_ICMP4, ETHER / IP4 / UDP(), 576),
+        (Op.GEN_ICMP6, ETHER / IP6 / UDP(), 1280),
+    ],
+)
+def test_sum_of_the_device_stays_right(
+    rig: Rig, verb: Op, packet: Packet, answer_size: int
+) -> None:
+    """A packet that came with CHECKSUM_COMPLETE becomes an answer whose sum is right as well."""
+    # Of this length the skb neither grows nor is trimmed, both of which forget the sum.
+    frame = bytes(packet / Raw(bytes(answer_size + 512 - len(packet))))
+    try:
+        out = rig.answer(verb, frame, complete=True)
+    except DataplaneError as error:
+        if "EINVAL" in str(error):
+            pytest.skip("this kernel has no BPF_F_TEST_SKB_CHECKSUM_COMPLETE")
+        raise
+    assert len(out.frame) == answer_size

@@ -20,7 +20,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
 from icmp_rig import Rig, build
-from iovisor_ovn.abi.layout import Op, Word
+from iovisor_ovn.abi.layout import EVENT_DATA_SIZE, Op, Word
 from iovisor_ovn.dataplane.attach import Hook, attach_ingress
 
 pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns]
@@ -312,3 +312,17 @@ def test_held_packet_says_whether_its_checksum_is_whole(wire: Wire) -> None:
         wire.receive(expected)
         ((event, data),) = wire.rig.take_events()
         assert (event["partial"], data) == (partial, frame)
+
+
+def test_long_packet_is_held_in_part(wire: Wire) -> None:
+    """Of a GSO packet longer than a record the first bytes are kept, with the segment size."""
+    wire.order(Op.GEN_ARP)
+    frame, header = unfinished(ETHER / IP4 / LAST_FLAGS / body(60000), 1400)
+    expected = wire.rig.answer(Op.GEN_ARP, bytes(ETHER / IP4 / LAST_FLAGS)).frame
+    wire.rig.take_events()
+    wire.order(Op.GEN_ARP)
+    wire.send(frame, header)
+    wire.receive(expected)
+    ((event, data),) = wire.rig.take_events()
+    assert (event["gso_size"], event["partial"]) == (1400, 1)
+    assert data == frame[:EVENT_DATA_SIZE]

@@ -7,10 +7,10 @@
 struct __sk_buff;
 
 /*
- * Queue an answer: keep the packet as rewritten so far (words and leading
- * bytes) in generated[gen_tail] with the verb (OP_GEN_*) and the body's pc.
- * For arp{} and nd_ns{} the packet itself goes to the agent, which holds it
- * until the neighbour is known.
+ * Put an answer together from the packet as rewritten so far, and queue it in
+ * generated[gen_tail] with the body's pc. For arp{} and nd_ns{} the packet
+ * itself goes to the agent, which holds it until the neighbour is known. A
+ * packet that gets no answer is no failure: it goes on.
  */
 int generate_queue(struct __sk_buff *skb, __u32 verb, __u32 pc);
 
