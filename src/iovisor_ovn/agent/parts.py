@@ -88,6 +88,11 @@ def _flush_zone(machine: Machine, zone: int) -> None:
 def _forget(bpffs: BpfFs, pins: Path) -> None:
     bpffs.close()
     unmount(pins)
+    try:
+        pins.rmdir()
+    except OSError as error:
+        # A copy of the mount in another mount namespace holds it; the next agent uses it again.
+        _log.info(f"pin_directory_stays path={pins} reason={error.strerror}")
 
 
 def _describe(pipeline: Pipeline) -> Mapping[str, object]:

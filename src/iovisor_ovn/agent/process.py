@@ -133,8 +133,8 @@ def _start(
 
 
 def _pass(controller: Controller, control: Control, limit_ms: int | None = None) -> None:
+    control.server.run()  # first: what it asks for (recompute) is done in this pass
     controller.run()
-    control.server.run()
     if control.is_exiting or (limit_ms is not None and controller.is_working):
         return
     poller = ovs.poller.Poller()
