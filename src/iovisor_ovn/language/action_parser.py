@@ -74,16 +74,20 @@ def parse_actions(
     table: int,
     n_tables: tuple[int, int],
     templates: Mapping[str, str] | None = None,
+    dictionaries: Mapping[str, Mapping[str, str]] | None = None,
 ) -> ActionList:
     """The tree of a flow's actions.
 
     ``pipeline`` is ``ingress`` or ``egress``, ``n_tables`` how many tables these two have.
     ``templates`` are the chassis template variables, name to text; columns then count in the
-    expanded text. Raises :class:`iovisor_ovn.errors.LanguageError`.
+    expanded text. ``dictionaries`` say which options a verb takes, verb to option name to type,
+    where the database knows others than :data:`iovisor_ovn.language.verbs.SERVICES`: the tables
+    DHCP_Options for ``put_dhcp_opts`` and DHCPv6_Options for ``put_dhcpv6_opts``. Raises
+    :class:`iovisor_ovn.errors.LanguageError`.
     """
     if templates is not None:
         text = expand_templates(text, templates)
-    reader = ActionReader(text, symbols)
+    reader = ActionReader(text, symbols, dictionaries or {})
     actions = _Parser(reader, _Place(pipeline, table, n_tables)).actions("end")
     return ActionList(actions, tuple(dict.fromkeys(reader.prereqs)), pipeline, table)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every action needs to read: fields, with their types checked and prerequisites noted."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,11 +35,14 @@ class ActionReader(Reader):
     ``in_commit`` holds inside ``ct_commit { }``, where other fields may be written.
     """
 
-    __slots__ = ("depth", "in_commit", "prereqs")
+    __slots__ = ("depth", "dictionaries", "in_commit", "prereqs")
 
-    def __init__(self, source: str, symbols: SymbolTable) -> None:
-        """Stand at the first token of ``source``."""
+    def __init__(
+        self, source: str, symbols: SymbolTable, dictionaries: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        """Stand at the first token of ``source``; ``dictionaries`` supersede built-in options."""
         super().__init__(source, symbols)
+        self.dictionaries = dictionaries
         self.prereqs: list[Expr] = []
         self.in_commit = False
         self.depth = 0

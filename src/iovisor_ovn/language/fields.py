@@ -87,6 +87,10 @@ class Field:
     since: str = "23.03"
     until: str = ""
 
+    def __hash__(self) -> int:
+        """The name's: clauses are hashed often, and a name means one field in nearly all cases."""
+        return hash(self.name)
+
     def __repr__(self) -> str:
         """The name; the rest follows from it."""
         return f"Field({self.name})"

@@ -96,22 +96,21 @@ class _Unreadable(Exception):
 def tokenize(text: str) -> list[Token]:
     """Tokens of ``text``; the last one, and only that, is of kind ``end``."""
     tokens: list[Token] = []
-    append, match = tokens.append, _TOKEN.match
-    position = 0
-    while True:
-        found = match(text, position)
-        assert found is not None, "the last branch matches any character"
+    append = tokens.append
+    # The last branch of the expression takes any character, so that nothing is skipped.
+    for found in _TOKEN.finditer(text):
         group = found.lastgroup or ""
-        start, position = found.span(group)
+        start, stop = found.span(group)
         if group == "id":
-            append(Token("id", start, position, found[group]))
+            append(Token("id", start, stop, found[group]))
         elif group == "punctuation":
-            append(Token(found[group], start, position))
+            append(Token(found[group], start, stop))
         elif group == "end":
             append(Token("end", start, start))
-            return tokens
+            break
         else:
-            append(_special(group, found[group], start, position))
+            append(_special(group, found[group], start, stop))
+    return tokens
 
 
 def _special(group: str, text: str, start: int, end: int) -> Token:

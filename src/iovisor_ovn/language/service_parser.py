@@ -142,8 +142,9 @@ def _options(reader: ActionReader, service: Service) -> Args:
     at = reader.token
     reader.expect("(")
     args: Args = []
+    known = reader.dictionaries.get(service.name, service.options)
     while not reader.accept(")"):
-        args.append(_option(reader, service.options, service.name))
+        args.append(_option(reader, known, service.name))
         reader.accept(",")
     if service.required and all(name != service.required for name, _ in args):
         raise reader.error(f"{service.name} needs the option {service.required}", at)

@@ -146,6 +146,22 @@ def test_options_are_looked_up_by_name() -> None:
     assert verb.arg("mtu") is None
 
 
+def test_the_database_says_which_options_there_are() -> None:
+    """An option that only the database knows is read; one that it lacks is refused."""
+    options = {"put_dhcp_opts": {"offerip": "ipv4", "colour": "str"}}
+
+    def read_with(text: str) -> ActionList:
+        return parse_actions(
+            text, SYMBOLS, pipeline="ingress", table=0, n_tables=(35, 16), dictionaries=options
+        )
+
+    (verb,) = read_with('reg0[0] = put_dhcp_opts(offerip=10.0.0.2, colour="red");').actions
+    assert isinstance(verb, Verb)
+    assert verb.arg("colour") == "red"
+    with pytest.raises(LanguageError, match="an option of put_dhcp_opts is expected"):
+        read_with("reg0[0] = put_dhcp_opts(offerip=10.0.0.2, mtu=5);")
+
+
 def test_prerequisites_come_once() -> None:
     """Two stores into ports of TCP demand TCP, not TCP twice."""
     assert read("tcp.src = 1; tcp.dst = 2;").prereqs == (Predicate("tcp"),)
@@ -189,3 +205,25 @@ def test_templates_are_expanded_before_reading() -> None:
     text = "ct_lb_mark(backends=^b);"
     (balance,) = read(text, templates={"b": "10.0.0.2:80,10.0.0.2"}).actions
     assert balance == CtLb("ct_lb_mark", (Backend(IP, 80), Backend(IP)), (), None)
+
+
+WORDS = st.sampled_from(
+    [word for text in accepted() for word in text.replace("(", " ( ").replace(";", " ; ").split()]
+)
+
+
+def column_of_refusal(text: str) -> int:
+    """Return where a text is refused, 0 if it is not."""
+    try:
+        read(text)
+    except LanguageError as error:
+        return error.column
+    return 0
+
+
+@given(st.lists(WORDS | st.text(max_size=3), max_size=20))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_read_or_refused(words: list[str]) -> None:
+    """Whatever a row holds, it ends in a tree or in an error that points into the text."""
+    text = " ".join(words)
+    assert 0 <= column_of_refusal(text) <= len(text)

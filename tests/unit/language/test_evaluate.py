@@ -3,9 +3,15 @@
 
 import pytest
 
-from iovisor_ovn.language import Context, SymbolTable, Term, annotate, evaluate, parse_match
+from iovisor_ovn.language import Context, Packet, SymbolTable, Term, annotate, evaluate, parse_match
 
-TCP = {"eth.type": 0x800, "ip.proto": 6, "ip4.src": 0x0A000001, "tcp.dst": 80, "inport": "a"}
+TCP: Packet = {
+    "eth.type": 0x800,
+    "ip.proto": 6,
+    "ip4.src": 0x0A000001,
+    "tcp.dst": 80,
+    "inport": "a",
+}
 CONTEXT = Context(
     address_sets={"s": (Term(0x0A000000, 0xFF000000),)},
     port_groups={"g": ("a", "b")},

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trees of matches; texts and errors are in the golden cases."""
 
+from pathlib import Path
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from iovisor_ovn.language import (
     And,
@@ -112,3 +116,26 @@ def test_connections_have_their_own_protocols() -> None:
     tree = parse_match("tcp.dst == 80", SymbolTable.conntrack())
     assert isinstance(tree, Compare)
     assert (tree.ref.field.name, tree.symbol) == ("ct_tp.dst", "tcp.dst")
+
+
+CASES = Path(__file__).parents[2] / "cases" / "language" / "match.txt"
+WORDS = st.sampled_from(
+    [word for line in CASES.read_text().splitlines() for word in line.split("  =>  ")[0].split()]
+)
+
+
+def column_of_refusal(text: str) -> int:
+    """Return where a text is refused, 0 if it is not."""
+    try:
+        parse_match(text, SymbolTable.default())
+    except LanguageError as error:
+        return error.column
+    return 0
+
+
+@given(st.lists(WORDS | st.text(max_size=3), max_size=20))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_read_or_refused(words: list[str]) -> None:
+    """Whatever a row holds, it ends in a tree or in an error that points into the text."""
+    text = " ".join(words)
+    assert 0 <= column_of_refusal(text) <= len(text)
