@@ -3,11 +3,12 @@
 
 They follow getopt_long(3): an option whose value is optional takes it attached only (``-vdbg``,
 ``--pidfile=F``), so that in ``--pidfile unix:/run/db.sock`` the second word is the database.
-``argparse`` would swallow it; `attach` therefore gives each such option an explicit, empty value.
+``argparse`` would swallow it; `_attach` therefore gives each such option an explicit, empty value.
 """
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,4 +153,5 @@ class _Version(argparse.Action):
         # Read when asked: the package's root is the one place that has the number.
         from iovisor_ovn import __version__  # noqa: PLC0415
 
-        parser.exit(message=f"iovisor-ovn {__version__}\n")
+        sys.stdout.write(f"iovisor-ovn {__version__}\n")
+        parser.exit()
