@@ -127,6 +127,7 @@ class _Stage:
     changed: set[Identity] = field(default_factory=set)
     row: tuple[int, int] = (0, 0)
     written: tuple[bytes, bool] | None = None
+    stale: bool = False
 
 
 class Image:
@@ -293,6 +294,8 @@ class Image:
 
     def _flush_stage(self, where: tuple[int, int], reorder: bool) -> None:
         stage = self._stages[where]
+        # Kept with the stage: where maps are full, the next drain goes on.
+        stage.stale |= reorder
         for identity in stage.changed:
             item = stage.tuples.get(identity)
             if item is None:
@@ -305,11 +308,12 @@ class Image:
                 del stage.tuples[identity]
                 item.slot = b""
             shown = (item.slot, item.only_program)
-            reorder |= shown != item.shown
+            stage.stale |= shown != item.shown
             item.shown = shown
         stage.changed.clear()
-        if reorder:
+        if stage.stale:
             self._write_row(where, stage)
+            stage.stale = False
         if not stage.tuples:
             del self._stages[where]
 
@@ -319,11 +323,11 @@ class Image:
         has_work = not (len(ordered) == 1 and _is_default(ordered[0], Program.NEXT))
         if (data, has_work) == stage.written:
             return
-        stage.written = (data, has_work)
-        if stage.row[1]:
-            self._slot_rows.give_back(*stage.row, self._now)
         length = len(ordered)
         first = self._slot_rows.take(length, self._now) if length else 0
+        if stage.row[1]:
+            self._slot_rows.give_back(*stage.row, self._now)
+        stage.written = (data, has_work)
         stage.row = (first, length)
         if length:
             self._delta.slots.append((first, data))
@@ -343,9 +347,7 @@ class Image:
                 break  # nothing below is ever looked at
         if kept and kept[-1].identity == _EVERYTHING:
             (candidates,) = kept[-1].entries.values()
-            program = _best(candidates)[2]
-            while len(kept) > 1 and kept[-2].only_program == program:
-                del kept[-2]
+            _drop_like_default(kept, _best(candidates)[2])
         return kept
 
     def _flush_tuple(self, item: _Tuple) -> None:
@@ -357,8 +359,9 @@ class Image:
             item.dirty.clear()
             return
         if item.layout is None or not self._layout_holds(item, item.layout):
+            layout = self._new_layout(item)
             self._drop_entries(item)
-            item.layout = self._new_layout(item)
+            item.layout = layout
             item.dirty = set(item.entries)
         layout = item.layout
         gone, entries = self._delta.gone[layout.key_class], self._delta.entries[layout.key_class]
@@ -541,6 +544,23 @@ def _is_default(item: _Tuple, program: int) -> bool:
         return False
     (candidates,) = item.entries.values()
     return _best(candidates)[2] == program
+
+
+def _drop_like_default(ordered: list[_Tuple], program: int) -> None:
+    """Take out what stands right before the default and does the same.
+
+    Not if an entry of lower priority, in a tuple that stands before it for another entry's
+    sake, could then take its packets.
+    """
+    lowest = [1 << 16]
+    for item in ordered:
+        lowest.append(min(lowest[-1], *item.priorities))
+    while (
+        len(ordered) > 1
+        and ordered[-2].only_program == program
+        and ordered[-2].max_priority <= lowest[len(ordered) - 2]
+    ):
+        del ordered[-2]
 
 
 def _count(counts: dict[_Key, int], key: _Key, change: int) -> None:

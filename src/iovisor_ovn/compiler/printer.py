@@ -10,7 +10,7 @@
 from collections.abc import Iterable
 
 from iovisor_ovn.abi import Drop, GuardKind, Limit, Op, PacketClass, Program, Temp, Word
-from iovisor_ovn.compiler.insn import Insn, ProgramText
+from iovisor_ovn.compiler.insn import Insn
 from iovisor_ovn.compiler.patterns import Guard, Pattern
 
 __all__ = ["print_pattern", "print_program"]
