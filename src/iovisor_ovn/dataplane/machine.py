@@ -159,9 +159,10 @@ class Machine:
         base = (index * _BANKS + bank) * Limit.STAGES
         work = [0, 0]
         for stage in range(Limit.STAGES):
-            first, length, has_work = rows.get(stage, (0, 0, False))
+            # A stage without flows has work, too: it drops.
+            first, length, has_work = rows.get(stage, (0, 0, True))
             self._stages[base + stage] = first | length << 32
-            if has_work and length:
+            if has_work:
                 work[stage // 64] |= 1 << stage % 64
         work_at = index * self._dps.stride // 8 + _DP.offset_of("work") // 8 + bank * 2
         self._dp_quads[work_at], self._dp_quads[work_at + 1] = work
