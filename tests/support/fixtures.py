@@ -19,10 +19,22 @@ from iovisor_ovn.demo.places import sweep
 from support.central import Central
 from support.hypervisor import Flavor, Hypervisor
 
-__all__ = ["HypervisorMaker", "central", "flavor", "make_hypervisor", "module_directory"]
+__all__ = [
+    "HypervisorMaker",
+    "central",
+    "flavor",
+    "make_hypervisor",
+    "module_directory",
+    "run_name",
+]
 
 HypervisorMaker = Callable[[str], Hypervisor]
 _numbers = itertools.count()
+
+
+def run_name(name: str) -> str:
+    """Return a name that no other run and no other call gets."""
+    return f"{name}-{os.getpid()}-{next(_numbers)}"
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -64,8 +76,8 @@ def make_hypervisor(
     made: list[Hypervisor] = []
 
     def make(name: str) -> Hypervisor:
-        prefix = f"{name}-{os.getpid()}-{next(_numbers)}"
-        hypervisor = Hypervisor(module_directory / name, name, central.sb, flavor, prefix)
+        directory = module_directory / name
+        hypervisor = Hypervisor(directory, name, central.sb, flavor, run_name(name))
         made.append(hypervisor)
         hypervisor.start()
         return hypervisor

@@ -15,7 +15,7 @@ from typing import Literal
 
 from iovisor_ovn.demo.machines import Kind, Vm
 from iovisor_ovn.demo.places import Namespace, sweep
-from iovisor_ovn.demo.processes import end, read_pid, run, until
+from iovisor_ovn.demo.processes import end, is_running, read_pid, run, until
 
 __all__ = ["Flavor", "Hypervisor"]
 
@@ -175,7 +175,17 @@ class Hypervisor:
         if vm.kind == "internal":
             # The device's own address, which frames of the host bear.
             settings += ["type=internal", f'mac="{vm.mac}"']
-        self.vsctl("add-port", "br-int", vm.port, "--", "set", "Interface", vm.port, *settings)
+        self.vsctl(
+            "--may-exist",
+            "add-port",
+            "br-int",
+            vm.port,
+            "--",
+            "set",
+            "Interface",
+            vm.port,
+            *settings,
+        )
 
     def _has_device(self, device: str) -> bool:
         links = json.loads(self.namespace.run("ip", "-j", "link", "show"))
@@ -191,7 +201,7 @@ class Hypervisor:
         if pid is None:
             return
         self.appctl(*command)
-        until(lambda: not Path(f"/proc/{pid}").exists(), f"{self.name}: end of the agent", 30)
+        until(lambda: not is_running(pid), f"{self.name}: end of the agent", 30)
 
     def _start_database(self) -> None:
         database = self.directory / "conf.db"

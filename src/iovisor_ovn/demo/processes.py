@@ -16,7 +16,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["CommandFailed", "NotInTime", "end", "end_all", "run", "until"]
+__all__ = [
+    "CommandFailed",
+    "NotInTime",
+    "end",
+    "end_all",
+    "is_running",
+    "read_pid",
+    "run",
+    "until",
+]
 
 _END_S = 10.0
 T = TypeVar("T")
@@ -108,7 +117,17 @@ def read_pid(pid_file: Path) -> int | None:
         pid = int(pid_file.read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return pid if Path(f"/proc/{pid}").exists() else None
+    return pid if is_running(pid) else None
+
+
+def is_running(pid: int) -> bool:
+    """Return whether there is such a process; one that only waits to be reaped has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    # The state follows the command's name, which is in brackets and may itself hold some.
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def end_all(directory: Path) -> None:
