@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conntrack_cases import LABEL, MARK, Via
+from conntrack_packets import LABEL, MARK, Via
 from conntrack_rig import Seen, state_text
 
 __all__ = ["OvsConntrack", "running_ovs"]
@@ -33,10 +33,7 @@ _TELL = (
     "move:NXM_NX_CT_MARK[]->NXM_OF_ETH_SRC[0..31],"
     "move:NXM_NX_CT_LABEL[0..15]->NXM_OF_ETH_SRC[32..47]"
 )
-_SET = (
-    f"load:{MARK[0] >> 16:#x}->NXM_NX_CT_MARK[16..23],"
-    f"load:{LABEL[0]:#x}->NXM_NX_CT_LABEL[0..7]"
-)
+_SET = f"load:{MARK[0] >> 16:#x}->NXM_NX_CT_MARK[16..23],load:{LABEL[0]:#x}->NXM_NX_CT_LABEL[0..7]"
 _FLOWS = (
     "table=0,priority=2,in_port=5,ip,actions=ct(table=1,zone=2)",
     "table=0,priority=2,in_port=5,ipv6,actions=ct(table=1,zone=2)",

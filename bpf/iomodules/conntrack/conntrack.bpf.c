@@ -201,8 +201,8 @@ static __always_inline int same_key(const struct conn_key *a,
 {
 	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
 
-	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) |
-		 (x[3] ^ y[3]) | (x[4] ^ y[4]));
+	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) |
+		 (x[4] ^ y[4]));
 }
 
 /* 1 if the stored time changed by enough to be written. */
@@ -319,8 +319,7 @@ __noinline int ct_promote(void)
 	 * Where a dead entry lies, the collector may be about to remove it: let
 	 * it, and try again later.
 	 */
-	if (conn &&
-	    !bpf_map_update_elem(&ct_conns, &s->key, conn, BPF_NOEXIST))
+	if (conn && !bpf_map_update_elem(&ct_conns, &s->key, conn, BPF_NOEXIST))
 		bpf_map_delete_elem(&ct_fresh, &s->key);
 	return 0;
 }

@@ -116,7 +116,7 @@ static __always_inline void swap_addresses(struct conn_key *key)
  * the sending endpoint.
  */
 static __always_inline void order_ports(struct ct_scratch *s, __u32 sport,
-				       __u32 dport)
+					__u32 dport)
 {
 	struct conn_key *key = &s->key;
 	__u32 behind;

@@ -11,8 +11,7 @@
 #include "iomodules/conntrack/fragment.h"
 
 #define FRAG_LIFE_NS (30 * SECOND_NS)
-#define HAS_L4                                                                 \
-	(CLASS_TCP | CLASS_UDP | CLASS_SCTP | CLASS_ICMP4 | CLASS_ICMP6)
+#define HAS_L4 (CLASS_TCP | CLASS_UDP | CLASS_SCTP | CLASS_ICMP4 | CLASS_ICMP6)
 
 /* Where in its datagram a fragment lies, and the datagram's identification. */
 struct place {
@@ -74,8 +73,7 @@ static __always_inline int find_place(struct __sk_buff *skb, struct machine *m,
 }
 
 static __always_inline void fill_key(const struct machine *m,
-				     struct frag_key *key, __u32 zone,
-				     __u32 id)
+				     struct frag_key *key, __u32 zone, __u32 id)
 {
 	__builtin_memset(key, 0, sizeof(*key));
 	key->zone = zone;

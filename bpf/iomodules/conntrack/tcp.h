@@ -223,9 +223,8 @@ static __always_inline void tcp_view(const struct conn *conn,
  * Follow a segment from an end (0: originator) of a connection; *timeout is the
  * entry's new life in seconds, or stays.
  */
-static __always_inline enum update tcp_update(struct conn *conn,
-					      struct ct_scratch *s, __u32 from,
-					      __u32 *timeout)
+static __always_inline enum update
+tcp_update(struct conn *conn, struct ct_scratch *s, __u32 from, __u32 *timeout)
 {
 	__u8 a = conn->state[from & 1], b = conn->state[~from & 1];
 	__u32 flags = s->flags;

@@ -5,8 +5,10 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from conntrack_cases import CASES, LABEL, MARK, Case, Via, random_frames
+
+from conntrack_cases import CASES
 from conntrack_ovs import OvsConntrack, running_ovs
+from conntrack_packets import LABEL, MARK, Case, Via, random_frames
 from conntrack_rig import Seen, Tracker, Verb, commit_in, commit_nat_in, next_in
 
 pytestmark = pytest.mark.needs_bpf
