@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much TCP goes between two virtual machines, and how many requests per second.
+
+One stream of iperf3 with all offloads on, and one connection that carries a byte back and
+forth (`rr.c`). A wire, a Linux bridge with security groups and our agent take turns in one run,
+in another order each round, so that what disturbs the machine disturbs all alike; ratios
+are taken round by round.
+"""
+
+import json
+import os
+import random
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from report import FOOTNOTE, Spread, save, spread, table
+from setups import Route, bridge, ours, wire
+
+from iovisor_ovn.demo.places import Namespace
+from iovisor_ovn.demo.processes import until
+
+__all__ = ["main"]
+
+_ROUNDS = 7
+_STREAM_S = 2
+_RR_MS = 1000
+_STREAM_PORT = 5201
+_RR_PORT = 9000
+_BUILD = Path(__file__).parent.parent / "build" / "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """One round on one route."""
+
+    gbit_s: float
+    transactions_s: float
+
+
+def _compile_rr() -> Path:
+    _BUILD.mkdir(parents=True, exist_ok=True)
+    target = _BUILD / "rr"
+    source = Path(__file__).parent / "rr.c"
+    compiler = os.environ.get("CLANG", "clang-19")
+    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-Werror", source, "-o", target],
+                   check=True)  # fmt: skip
+    return target
+
+
+def _pinned(cpu: int, *words: str) -> tuple[str, ...]:
+    return ("taskset", "--cpu-list", str(cpu), *words)
+
+
+class _Bench:
+    """The routes with a server at the end of each."""
+
+    def __init__(self, routes: list[Route], rr: Path) -> None:
+        self.routes = routes
+        self._rr = str(rr)
+        cpus = sorted(os.sched_getaffinity(0))
+        # The stream's two ends work at the same time, those of the byte in turns: on one CPU
+        # no time is lost by waking another.
+        self._client_cpu, self._server_cpu = cpus[0], cpus[-1]
+        self._servers: list[subprocess.Popen[bytes]] = []
+        # Two routes may lead to the same machine.
+        for server in {route.server.name: route.server for route in routes}.values():
+            self._serve(server, _STREAM_PORT, "iperf3", "--server", "--port", str(_STREAM_PORT))
+            self._serve(server, _RR_PORT, self._rr, "server", str(_RR_PORT))
+
+    def _serve(self, place: Namespace, port: int, *words: str) -> None:
+        pinned = place.words(*_pinned(self._server_cpu, *words))
+        quiet = subprocess.DEVNULL
+        self._servers.append(subprocess.Popen(pinned, stdin=quiet, stdout=quiet, stderr=quiet))
+        listening = ("ss", "-Hltn", f"sport = :{port}")
+        until(lambda: place.run(*listening), f"{words[0]} on port {port}")
+
+    def close(self) -> None:
+        """End the servers."""
+        for server in self._servers:
+            server.terminate()
+            server.wait()
+
+    def sample(self, route: Route) -> _Sample:
+        """Measure once."""
+        return _Sample(self._stream(route), self._requests(route))
+
+    def _stream(self, route: Route) -> float:
+        words = ("iperf3", "--client", route.address, "--port", str(_STREAM_PORT),
+                 "--time", str(_STREAM_S), "--json")  # fmt: skip
+        said = route.client.run(*_pinned(self._client_cpu, *words))
+        return float(json.loads(said)["end"]["sum_received"]["bits_per_second"]) / 1e9
+
+    def _requests(self, route: Route) -> float:
+        words = (self._rr, "client", route.address, str(_RR_PORT), str(_RR_MS))
+        said = route.client.run(*_pinned(self._server_cpu, *words))
+        transactions, nanoseconds = said.split()
+        return int(transactions) * 1e9 / int(nanoseconds)
+
+
+def _measure(routes: list[Route], rounds: int) -> dict[str, list[_Sample]]:
+    bench = _Bench(routes, _compile_rr())
+    order = random.Random(1)  # noqa: S311  no secrecy needed
+    samples: dict[str, list[_Sample]] = {route.name: [] for route in routes}
+    try:
+        for turn in range(rounds + 1):
+            for route in order.sample(routes, len(routes)):
+                sample = bench.sample(route)
+                if turn:  # the first one warms up
+                    samples[route.name].append(sample)
+    finally:
+        bench.close()
+    return samples
+
+
+def _ratio(samples: list[float], base: list[float]) -> Spread:
+    return spread([one / other for one, other in zip(samples, base, strict=True)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A route's figure, and its ratio to the wire and to the bridge of the same kind."""
+
+    route: str
+    value: Spread
+    of_wire: Spread
+    of_bridge: Spread
+
+
+def _lines(values: dict[str, list[float]]) -> list[_Line]:
+    lines = []
+    for name, taken in values.items():
+        rival = "bridge, groups, routed" if name.endswith("routed") else "bridge, groups"
+        of_wire, of_bridge = _ratio(taken, values["wire"]), _ratio(taken, values[rival])
+        lines.append(_Line(name, spread(taken), of_wire, of_bridge))
+    return lines
+
+
+def _print(title: str, lines: list[_Line], digits: int) -> None:
+    rows = [
+        (line.route, line.value.text(digits), line.of_wire.text(2), line.of_bridge.text(2))
+        for line in lines
+    ]
+    print(table((title, "median", "to the wire", "to the bridge"), rows))
+
+
+def main(rounds: int = _ROUNDS) -> None:
+    """Measure, print the tables, keep the figures. Run by ``bench/run.py throughput``."""
+    with tempfile.TemporaryDirectory(prefix="iovisor-bench-") as name:
+        place = Path(name)
+        with ours(place) as agents:
+            routes = [wire(place), *bridge(place), *agents]
+            print(f"{rounds} rounds, {len(routes)} routes")
+            samples = _measure(routes, rounds)
+    streams = _lines({name: [s.gbit_s for s in taken] for name, taken in samples.items()})
+    requests = _lines({name: [s.transactions_s for s in taken] for name, taken in samples.items()})
+    _print("one TCP stream, Gbit/s", streams, 1)
+    print()
+    _print("requests per second, one connection", requests, 0)
+    print(FOOTNOTE)
+    path = save("throughput", {"gbit_s": streams, "requests_s": requests, "rounds": samples})
+    print(f"figures in {path}")
