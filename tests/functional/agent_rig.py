@@ -6,7 +6,8 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import ovs.poller
@@ -21,7 +22,7 @@ from iovisor_ovn.mainlogic.controller import (
 from iovisor_ovn.ovsdb import Database, RowChange
 from iovisor_ovn.vswitch import LocalInterface
 
-__all__ = ["FakePipeline", "FakeSwitch", "Rig", "Servers", "interface", "stop_process"]
+__all__ = ["FakePipeline", "FakeSwitch", "Rig", "Servers", "ended", "interface", "stop_process"]
 
 _SCHEMAS = {
     "nb": "/usr/share/ovn/ovn-nb.ovsschema",
@@ -31,19 +32,22 @@ _SCHEMAS = {
 _DEADLINE_S = 20.0
 
 
-def stop_process(pid: int, number: int = signal.SIGTERM) -> None:
-    """End a process and wait until it is gone."""
+@contextmanager
+def ended(pid: int) -> Iterator[None]:
+    """Do something that ends a process; wait until it is gone."""
+    fd = os.pidfd_open(pid)
     try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        os.kill(pid, number)
-        select.select([fd], [], [], _DEADLINE_S)
-    except ProcessLookupError:
-        pass
+        yield
+        readable, _, _ = select.select([fd], [], [], _DEADLINE_S)
+        assert readable, f"process {pid} goes on"
     finally:
         os.close(fd)
+
+
+def stop_process(pid: int, number: int = signal.SIGTERM) -> None:
+    """End a process, if there is one, and wait until it is gone."""
+    with suppress(ProcessLookupError), ended(pid):
+        os.kill(pid, number)
 
 
 class Servers:

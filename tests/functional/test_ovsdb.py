@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Database` on real servers: what changed, what was lost, what was refused."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import ovs.poller
+import pytest
+
+from functional.agent_rig import Servers
+from iovisor_ovn.ovsdb import Database, RowChange
+
+pytestmark = pytest.mark.needs_ovs
+
+_COLUMNS = {"Address_Set": ("name", "addresses", "options"), "No_Such_Table": ("name",)}
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    """Start the servers, with nobody else writing."""
+    found = _quiet(tmp_path)
+    yield found
+    found.close()
+
+
+def _quiet(directory: Path) -> Servers:
+    servers = Servers(directory)
+    servers.nb("--wait=sb", "sync")
+    servers.stop("northd")
+    servers.sb("--all", "destroy", "address_set")
+    return servers
+
+
+def _until(database: Database, holds: Callable[[], bool]) -> list[RowChange]:
+    """Run the database until the condition holds; return what changed meanwhile."""
+    changes: list[RowChange] = []
+    deadline = time.monotonic() + 20
+    while True:
+        database.run()
+        changes += database.changes()
+        if holds():
+            return changes
+        assert time.monotonic() < deadline, "condition never held"
+        poller = ovs.poller.Poller()
+        database.wait(poller)
+        poller.timer_wait(100)
+        poller.block()
+
+
+def _names(database: Database) -> set[str]:
+    return {row.name for row in database.tables["Address_Set"].rows.values()}
+
+
+def _told(changes: list[RowChange]) -> list[tuple[str, str, frozenset[str]]]:
+    return sorted((change.kind, change.row.name, change.columns) for change in changes)
+
+
+def _add(servers: Servers, *names: str) -> None:
+    for name in names:
+        servers.sb("create", "address_set", f"name={name}", "addresses=10.0.0.1")
+
+
+def test_changes_name_kind_and_columns(servers: Servers) -> None:
+    """Insert, update and delete are told once, an update with its columns."""
+    _add(servers, "a", "b")
+    database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+    first = _until(database, lambda: database.ever_connected)
+    assert _told(first) == [("insert", "a", frozenset()), ("insert", "b", frozenset())]
+    servers.sb("set", "address_set", "a", "addresses=10.0.0.2")
+    servers.sb("destroy", "address_set", "b")
+    then = _until(database, lambda: _names(database) == {"a"})
+    assert _told(then) == [("delete", "b", frozenset()), ("update", "a", frozenset({"addresses"}))]
+
+
+def test_what_the_schema_lacks_is_absent(servers: Servers) -> None:
+    """Tables and columns of later releases are no error."""
+    database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+    _until(database, lambda: database.ever_connected)
+    assert set(database.tables) == {"Address_Set"}
+    assert set(database.tables["Address_Set"].columns) == {"name", "addresses"}
+
+
+def test_reload_tells_differences_only(servers: Servers) -> None:
+    """After the server was away only what became different meanwhile is a change."""
+    _add(servers, "same", "gone", "other")
+    database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+    _until(database, lambda: database.connected)
+    servers.stop("sb")
+    _until(database, lambda: not database.connected)
+    assert _names(database) == {"same", "gone", "other"}
+    servers.start("sb")
+    servers.sb("destroy", "address_set", "gone", "--", "set", "address_set", "other",
+               "addresses=10.0.0.9", "--", "create", "address_set", "name=new")  # fmt: skip
+    told = _until(database, lambda: database.connected and "new" in _names(database))
+    assert _told(told) == [
+        ("delete", "gone", frozenset()),
+        ("insert", "new", frozenset()),
+        ("update", "other", frozenset({"addresses"})),
+    ]
+
+
+def test_condition_limits_the_rows(servers: Servers) -> None:
+    """Rows that match no clause are not in memory; widening brings them."""
+    _add(servers, "a", "b")
+    database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+    database.set_condition("Address_Set", [["name", "==", "a"]])
+    _until(database, lambda: database.connected and _names(database) == {"a"})
+    database.set_condition("Address_Set", [True])
+    _until(database, lambda: _names(database) == {"a", "b"})
+
+
+def test_transaction_is_not_waited_for(servers: Servers) -> None:
+    """`busy` lasts until the answer has come; then the row is there."""
+    database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+    assert database.busy
+    _until(database, lambda: not database.busy)
+    with database.transaction() as transaction:
+        transaction.insert(database.tables["Address_Set"]).name = "mine"
+    assert database.busy
+    _until(database, lambda: not database.busy)
+    assert _names(database) == {"mine"}
+
+
+def test_refusal_is_named_and_pauses(servers: Servers) -> None:
+    """A refused transaction leaves its reason, and no other begins for a while."""
+    _add(servers, "a")
+    database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+    _until(database, lambda: not database.busy)
+    with database.transaction() as transaction:
+        transaction.insert(database.tables["Address_Set"]).name = "a"
+    _until(database, lambda: database.last_error is not None)
+    assert "constraint violation" in str(database.last_error)
+    assert not database.read_only
+    assert database.busy
+    _until(database, lambda: not database.busy)
+
+
+def test_read_only_server_is_told_apart(servers: Servers) -> None:
+    """A server that takes no writes is followed all the same."""
+    _add(servers, "a")
+    control = f"{servers.directory}/sb.ctl"
+    subprocess.run(
+        ["ovs-appctl", "-t", control, "ovsdb-server/add-remote",
+         "db:OVN_Southbound,SB_Global,connections"],
+        check=True,
+    )  # fmt: skip
+    remote = f"unix:{servers.directory}/ro.sock"
+    operations = [
+        "OVN_Southbound",
+        {"op": "insert", "table": "Connection", "uuid-name": "c",
+         "row": {"target": f"p{remote}", "read_only": True}},
+        {"op": "update", "table": "SB_Global", "where": [],
+         "row": {"connections": ["named-uuid", "c"]}},
+    ]  # fmt: skip
+    subprocess.run(
+        ["ovsdb-client", "transact", servers.remote("sb"), json.dumps(operations)], check=True
+    )
+    database = Database(remote, "OVN_Southbound", _COLUMNS)
+    _until(database, lambda: not database.busy)
+    assert _names(database) == {"a"}
+    with database.transaction() as transaction:
+        transaction.insert(database.tables["Address_Set"]).name = "b"
+    _until(database, lambda: database.last_error is not None)
+    assert database.read_only
+    _add(servers, "c")
+    _until(database, lambda: _names(database) == {"a", "c"})
+
+
+def test_another_remote_is_followed(servers: Servers, tmp_path: Path) -> None:
+    """A changed remote leads to another server; its rows replace the old ones as differences."""
+    _add(servers, "a")
+    second_directory = tmp_path / "second"
+    second_directory.mkdir()
+    second = _quiet(second_directory)
+    try:
+        _add(second, "b")
+        database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+        _until(database, lambda: database.connected)
+        database.set_remote(second.remote("sb"))
+        told = _until(database, lambda: database.connected and _names(database) == {"b"})
+        assert [one[:2] for one in _told(told)] == [("delete", "a"), ("insert", "b")]
+    finally:
+        second.close()
