@@ -24,11 +24,10 @@ __all__ = ["COLUMNS", "INSTALLED", "LocalRows"]
 _log = ovs.vlog.Vlog("local")
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "Open_vSwitch": ("bridges", "external_ids", "iface_types", "ssl"),
+    "Open_vSwitch": ("bridges", "external_ids", "iface_types"),
     "Bridge": ("name", "ports", "fail_mode", "datapath_type", "external_ids", "other_config"),
     "Port": ("name", "interfaces"),
     "Interface": ("name", "type", "external_ids"),
-    "SSL": ("private_key", "certificate", "ca_cert"),
 }
 
 INSTALLED = "ovn-installed"

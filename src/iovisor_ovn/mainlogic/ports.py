@@ -37,10 +37,7 @@ UNKNOWN_CHASSIS = "?"
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A logical port; ``chassis`` and ``requested`` are chassis names, empty for none.
-
-    ``has_encap``: an Encap row is set.
-    """
+    """A logical port; ``chassis`` and ``requested`` are chassis names, empty for none."""
 
     uuid: UUID
     name: str
