@@ -20,6 +20,7 @@ ENUMS: tuple[tuple[type[IntEnum], str, str], ...] = (
     (layout.Word, "word", "W_"),
     (layout.Temp, "temp", "T_"),
     (layout.PacketClass, "packet_class", "CLASS_"),
+    (layout.PacketKind, "packet_kind", "KIND_"),
     (layout.Op, "op", "OP_"),
     (layout.Program, "program", "PROGRAM_"),
     (layout.CtFlag, "ct_flag", "CT_WRITE_"),

@@ -19,6 +19,9 @@ enum limit {
 	MAX_SLOT_DIMS = 4,
 	MAX_STAGES = 128,
 	MAX_EGRESS = 64,
+	MAX_DATAPATHS = 2048,
+	MAX_KINDS = 5,
+	MAX_PIPELINES = 10,
 	MAX_PORTSEC_IN = 62,
 	MAX_PORTSEC_IN_ND = 63,
 	MAX_PORTSEC_OUT = 127,
@@ -90,6 +93,7 @@ enum word {
 	W_ND_TLL_LO = 54,
 	W_CLASS = 55,
 	W_ICMP_MTU = 56,
+	W_PIPELINE = 57,
 };
 
 enum temp {
@@ -126,6 +130,14 @@ enum packet_class {
 	CLASS_ICMP4 = 128,
 	CLASS_ICMP6 = 256,
 	CLASS_IP = 512,
+};
+
+enum packet_kind {
+	KIND_OTHER = 0,
+	KIND_IP4 = 1,
+	KIND_ICMP4 = 2,
+	KIND_IP6 = 3,
+	KIND_ICMP6 = 4,
 };
 
 enum op {
@@ -319,9 +331,8 @@ struct dp {
 	__u32 dnat_zone; /* conntrack zone, routers */
 	__u32 snat_zone; /* conntrack zone, routers */
 	__u32 pad;
-	__u64 work[4]; /* per bank: stages that hold more than `1 -> next` */
 };
-_Static_assert(sizeof(struct dp) == 56, "dp");
+_Static_assert(sizeof(struct dp) == 24, "dp");
 
 /* Key of the port map. */
 struct port_key {

@@ -44,7 +44,7 @@ struct generated {
 	__u32 len; /* bytes in data */
 	__u32 frame_len; /* bytes of the original packet */
 	__u32 w[MAX_WORDS];
-	__u8 data[MAX_GENERATED_BYTES]; /* original packet, as rewritten so far */
+	__u8 data[MAX_GENERATED_BYTES]; /* the packet to send, whole */
 };
 
 struct machine {
@@ -102,7 +102,7 @@ extern struct generated_map generated SEC(".maps");
 struct dps_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 4096);
+	__uint(max_entries, MAX_DATAPATHS);
 	__type(key, __u32);
 	__type(value, struct dp);
 };

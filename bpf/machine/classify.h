@@ -1,11 +1,333 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Tuple-space search over the logical flows of one stage. */
+/*
+ * Tuple-space search over the logical flows of one stage.
+ *
+ * A stage is a row of slots, one per tuple (set of masked words), in order of
+ * falling priority. A slot is passed over without a hash when the packet's
+ * class or one of its guards says no, and the search ends when no slot left
+ * can beat the priority found.
+ */
 #pragma once
+
+#include "machine/classify_maps.h"
+
+#define DIM_GROUPS 2 /* dimensions 0, 1: port groups of inport, outport */
+
+struct search {
+	struct machine *m;
+	__u32 first; /* slot of the row */
+	__s32 best; /* priority found */
+	__s32 program;
+};
+
+/* List of the sets that the packet's value of a dimension is in. */
+static __always_inline __u32 lookup_sets(struct machine *m, __u32 index)
+{
+	struct prefix_key prefix = {};
+	struct member_key key = {};
+	struct port_key port_key;
+	struct dim *dim;
+	struct port *port;
+	__u32 *list;
+
+	if (index < DIM_GROUPS) {
+		port_key.dp = m->w[W_DATAPATH];
+		port_key.port = m->w[index ? W_OUTPORT : W_INPORT];
+		port = bpf_map_lookup_elem(&ports, &port_key);
+		return port ? port->groups : 0;
+	}
+	dim = bpf_map_lookup_elem(&dims, &index);
+	if (!dim)
+		return 0;
+	key.space = dim->space;
+	for (int i = 0; i < 4; i++) {
+		if (i >= dim->n_words)
+			break;
+		key.value[(4 - dim->n_words + i) & 3] =
+			m->w[dim->word[i] & 127] >> (dim->shift[i] & 31) &
+			dim->mask[i];
+	}
+	list = bpf_map_lookup_elem(&members, &key);
+	if (list)
+		return *list;
+	if (!dim->prefixes)
+		return 0;
+	prefix.prefixlen = 160;
+	prefix.space = bpf_htonl(key.space);
+	for (int i = 0; i < 4; i++)
+		prefix.value[i] = bpf_htonl(key.value[i]);
+	list = bpf_map_lookup_elem(&prefixes, &prefix);
+	return list ? *list : 0;
+}
+
+static __always_inline __u32 sets_of(struct machine *m, __u32 index)
+{
+	__u64 bit = 1ULL << (index & (MAX_DIMS - 1));
+	__u32 list;
+
+	index &= MAX_DIMS - 1;
+	if (m->dim_valid & bit)
+		return m->dim_list[index];
+	list = lookup_sets(m, index);
+	if (index >= MAX_CACHED_DIMS)
+		return list;
+	m->dim_list[index] = list;
+	m->dim_valid |= bit;
+	return list;
+}
+
+/* Known from an earlier look-up that the packet's value is in no set at all. */
+static __always_inline int in_no_set(const struct machine *m, __u32 dim)
+{
+	dim &= MAX_DIMS - 1;
+	return (m->dim_valid >> dim & 1) && !m->dim_list[dim];
+}
+
+struct member_scan {
+	__u32 list;
+	__u32 set;
+	__u32 found;
+};
+
+static long scan_member(__u32 i, void *arg)
+{
+	struct member_scan *scan = arg;
+
+	scan->found = list_at(scan->list, i + 1) == scan->set;
+	return scan->found;
+}
+
+__noinline int in_set(__u32 dim, __u32 set)
+{
+	struct machine *m = machine();
+	struct member_scan scan = {};
+
+	if (!m)
+		return 0;
+	scan.list = sets_of(m, dim);
+	scan.set = set;
+	bpf_loop(list_at(scan.list, 0), scan_member, &scan, 0);
+	return scan.found;
+}
+
+static __always_inline int guard_holds(const struct machine *m, __u8 kind,
+				       __u8 word, __u32 mask, __u32 value)
+{
+	switch (kind) {
+	case GUARD_EQUAL:
+		return (m->w[word & 127] & mask) == value;
+	case GUARD_NOT_EQUAL:
+		return (m->w[word & 127] & mask) != value;
+	case GUARD_IN_SET:
+		return !in_no_set(m, word) && in_set(word, value);
+	case GUARD_NOT_IN_SET:
+		return in_no_set(m, word) || !in_set(word, value);
+	default:
+		return 0;
+	}
+}
+
+/* The guards that a slot keeps in the guard map; groups are alternatives. */
+__noinline int more_guards(__u32 first, __u32 n)
+{
+	struct machine *m = machine();
+	__u32 group = 0, differs = 0;
+
+	if (!m)
+		return 0;
+	for (__u32 i = 0; i < MAX_MORE_GUARDS; i++) {
+		__u32 at = first + i;
+		struct guard *guard;
+
+		if (i >= n)
+			break;
+		guard = bpf_map_lookup_elem(&guards, &at);
+		if (!guard)
+			return 0;
+		if (guard->kind != GUARD_NOT_ALL_EQUAL) {
+			if (!guard_holds(m, guard->kind, guard->word,
+					 guard->mask, guard->value))
+				return 0;
+			continue;
+		}
+		if (!group) {
+			group = guard->n;
+			differs = 0;
+		}
+		differs |= (m->w[guard->word & 127] & guard->mask) !=
+			   guard->value;
+		if (!--group && !differs)
+			return 0;
+	}
+	return 1;
+}
+
+static __always_inline int hit(struct search *search, struct entry *entry)
+{
+	if (entry && (__s32)entry->priority > search->best) {
+		search->best = entry->priority;
+		search->program = entry->program;
+	}
+	return 0;
+}
+
+static __always_inline struct entry *find(struct machine *m, __u32 key_class)
+{
+	switch (key_class) {
+	case 0:
+		return bpf_map_lookup_elem(&entries4, m->key);
+	case 1:
+		return bpf_map_lookup_elem(&entries8, m->key);
+	case 2:
+		return bpf_map_lookup_elem(&entries16, m->key);
+	default:
+		return bpf_map_lookup_elem(&entries40, m->key);
+	}
+}
+
+static __always_inline void build_key(struct machine *m,
+				      const struct shape *shape, __u32 uid)
+{
+	switch (shape->key_class) {
+	case 0:
+		__builtin_memset(m->key, 0, 16);
+		break;
+	case 1:
+		__builtin_memset(m->key, 0, 32);
+		break;
+	case 2:
+		__builtin_memset(m->key, 0, 64);
+		break;
+	default:
+		__builtin_memset(m->key, 0, sizeof(m->key));
+		break;
+	}
+	m->key[0] = uid;
+	for (int i = 0; i < MAX_SHAPE_WORDS; i++) {
+		if (i >= shape->n_words)
+			break;
+		m->key[i + 1] = m->w[shape->words[i] & 127] & shape->masks[i];
+	}
+}
+
+struct product {
+	struct search *search;
+	struct machine *m;
+	__u32 key_class;
+	__u32 at; /* key word of the first set id */
+	__u32 n_dims;
+	__u32 list[MAX_SLOT_DIMS];
+	__u32 length[MAX_SLOT_DIMS];
+};
+
+/* Try combination i of one set per dimension (mixed radix number). */
+static long try_sets(__u32 i, void *arg)
+{
+	struct product *product = arg;
+	struct machine *m = product->m;
+
+	for (__u32 dim = 0; dim < MAX_SLOT_DIMS; dim++) {
+		__u32 length = product->length[dim], at = product->at + dim;
+
+		if (dim >= product->n_dims || !length || at >= 40)
+			break;
+		m->key[at] = list_at(product->list[dim], i % length + 1);
+		i /= length;
+	}
+	return hit(product->search, find(m, product->key_class));
+}
+
+static __always_inline long lookup_product(struct search *search,
+					   struct machine *m,
+					   const struct slot *slot,
+					   const struct shape *shape)
+{
+	struct product product = {
+		.search = search,
+		.m = m,
+		.key_class = shape->key_class,
+		.at = shape->n_words + 1,
+		.n_dims = slot->n_dims,
+	};
+	__u32 total = 1;
+
+	for (int i = 0; i < MAX_SLOT_DIMS; i++) {
+		if (i >= slot->n_dims)
+			break;
+		product.list[i] = sets_of(m, slot->dims[i]);
+		product.length[i] = list_at(product.list[i], 0);
+		if (!product.length[i])
+			return 0;
+		total *= product.length[i];
+		if (total > MAX_SET_PRODUCT) {
+			search->program = -DROP_SET_LIMIT;
+			return 1;
+		}
+	}
+	bpf_loop(total, try_sets, &product, 0);
+	return 0;
+}
+
+/* Look at slot i of the row; 1 ends the walk. */
+static long try_slot(__u32 i, void *arg)
+{
+	struct search *search = arg;
+	struct machine *m = search->m;
+	__u32 at = search->first + i;
+	struct shape *shape;
+	struct slot *slot;
+	__u32 index;
+
+	slot = bpf_map_lookup_elem(&slots, &at);
+	if (!slot || search->best >= slot->max_priority)
+		return 1;
+	if ((m->w[W_CLASS] & slot->class_mask) != slot->class_value)
+		return 0;
+	for (int g = 0; g < MAX_SLOT_GUARDS; g++) {
+		if (g >= slot->n_guards)
+			break;
+		if (!guard_holds(m, slot->guard_kind[g], slot->guard_word[g],
+				 slot->guard_mask[g], slot->guard_value[g]))
+			return 0;
+	}
+	if (slot->n_more && !more_guards(slot->more, slot->n_more))
+		return 0;
+	if (!slot->shape) {
+		search->best = slot->max_priority;
+		search->program = slot->program;
+		return 1;
+	}
+	index = slot->shape;
+	shape = bpf_map_lookup_elem(&shapes, &index);
+	if (!shape)
+		return 0;
+	build_key(m, shape, slot->uid);
+	if (slot->n_dims)
+		return lookup_product(search, m, slot, shape);
+	return hit(search, find(m, shape->key_class));
+}
 
 /*
  * Program (enum program or an instruction index) of the flow of the highest
- * priority that matches the packet in stage m->stage of datapath
- * m->w[W_DATAPATH]; m->stage is first moved on over stages that hold nothing
- * but `1 -> next`. Negative enum drop if no flow matches.
+ * priority that matches the packet in stage m->stage of its pipeline; m->stage
+ * is first moved on over stages that hold nothing but `1 -> next`. Negative
+ * enum drop if no flow matches.
  */
-int classify(void);
+static __always_inline int classify(struct machine *m)
+{
+	struct search search = {
+		.m = m,
+		.best = -1,
+		.program = -DROP_NO_FLOW,
+	};
+	__u32 index = m->w[W_PIPELINE] + (m->stage & (MAX_STAGES - 1));
+	__u64 *row = bpf_map_lookup_elem(&stages, &index);
+
+	if (!row)
+		return -DROP_NO_FLOW;
+	m->stage = *row >> ROW_STAGE_SHIFT;
+	search.first = *row;
+	bpf_loop(*row >> ROW_LENGTH_SHIFT & ROW_LENGTH_MASK, try_slot, &search,
+		 0);
+	return search.program;
+}

@@ -4,17 +4,21 @@
 
 #include "lib/machine.h"
 
-#define STAGE_BANKS 2
-
 /*
- * Key: (datapath index * 2 + bank) * 128 + stage. Value: first slot in the
- * lower half, number of slots in the upper. A datapath changes whole: the
- * agent fills the bank that is not in force, then flips dp.bank.
+ * Key: pipeline of the packet (see pipeline_of) + stage. Value: the first stage
+ * from this one on that does more than pass packets on, as first slot (bits
+ * 0-31), number of slots (32-47) and number of the stage (48-63). A datapath
+ * changes whole: the agent fills the bank that is not in force, then flips
+ * dp.bank; a packet stays with the bank that it entered with.
  */
+#define ROW_LENGTH_SHIFT 32
+#define ROW_LENGTH_MASK 0xffff
+#define ROW_STAGE_SHIFT 48
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 4096 * STAGE_BANKS * MAX_STAGES);
+	__uint(max_entries, MAX_DATAPATHS *MAX_PIPELINES *MAX_STAGES);
 	__type(key, __u32);
 	__type(value, __u64);
 } stages SEC(".maps");

@@ -148,6 +148,12 @@ static __always_inline int write_words4(struct __sk_buff *skb,
 		if (diff < 0 || bpf_l4_csum_replace(skb, csum, 0, diff,
 						    pseudo | udp_flag(m)))
 			return -1;
+		/*
+		 * The helper takes addresses for IPv4's, whose header checksum
+		 * makes up for their change in a complete checksum.
+		 */
+		if (pseudo)
+			bpf_csum_update(skb, diff);
 	}
 	return store(skb, at, new, 16);
 }

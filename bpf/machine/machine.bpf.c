@@ -121,25 +121,48 @@ static __always_inline void output(struct machine *m)
 	enter_egress(m, port);
 }
 
-/* A patch port: on with the ingress pipeline of the peer's datapath. */
-static __always_inline void enter_peer(struct machine *m, struct port *port)
+/* Where the rows of a datapath's stages begin for a packet of this class. */
+static __always_inline __u32 pipeline_of(const struct dp *dp, __u32 index,
+					 __u32 class)
 {
-	__u32 index = port->peer_dp;
+	__u32 kind = KIND_OTHER;
+
+	if (class & CLASS_IP4)
+		kind = class & CLASS_ICMP4 ? KIND_ICMP4 : KIND_IP4;
+	else if (class & CLASS_IP6)
+		kind = class & CLASS_ICMP6 ? KIND_ICMP6 : KIND_IP6;
+	return ((index * 2 + (dp->bank & 1)) * MAX_KINDS + kind) * MAX_STAGES;
+}
+
+/* The words that belong to a datapath rather than to the packet. */
+static __always_inline int enter_datapath(struct machine *m, __u32 index)
+{
 	struct dp *dp = bpf_map_lookup_elem(&dps, &index);
 
 	if (!dp)
-		return end_strand(m, DROP_NO_PORT);
+		return -DROP_NO_DATAPATH;
+	m->w[W_DATAPATH] = index;
+	m->w[W_DNAT_ZONE] = dp->dnat_zone;
+	m->w[W_SNAT_ZONE] = dp->snat_zone;
+	m->w[W_PIPELINE] = pipeline_of(dp, index, m->w[W_CLASS]);
+	m->dim_valid = 0;
+	return 0;
+}
+
+/* A patch port: on with the ingress pipeline of the peer's datapath. */
+static __always_inline void enter_peer(struct machine *m, struct port *port)
+{
+	int result = enter_datapath(m, port->peer_dp);
+
+	if (result)
+		return end_strand(m, -result);
 	clear_registers(m);
 	m->w[W_FLAGS] = 0;
 	for (int i = W_CT_STATE; i <= W_CT_LABEL3; i++)
 		m->w[i] = 0;
 	m->w[W_INPORT] = port->peer_port;
 	m->w[W_OUTPORT] = 0;
-	m->w[W_DATAPATH] = index;
 	m->w[W_CT_ZONE] = 0;
-	m->w[W_DNAT_ZONE] = dp->dnat_zone;
-	m->w[W_SNAT_ZONE] = dp->snat_zone;
-	m->dim_valid = 0;
 	goto_stage(m, 0);
 }
 
@@ -387,6 +410,8 @@ static __always_inline int resume(struct __sk_buff *skb, struct machine *m)
 		m->run = RUN_CODE;
 		m->dim_valid = 0;
 		result = generate_run(skb);
+		if (!result)
+			result = enter_datapath(m, m->w[W_DATAPATH]);
 		check(m, result);
 		return 0;
 	}
@@ -427,7 +452,7 @@ static long visit(__u32 i, void *arg)
 	if (m->run == RUN_END)
 		return resume(ctx->skb, m);
 	if (m->run == RUN_STAGE) {
-		program = classify();
+		program = classify(m);
 		if (program == PROGRAM_NEXT) {
 			m->stage++;
 			return 0;
@@ -498,8 +523,7 @@ int ingress(struct __sk_buff *skb)
 	struct machine *m = machine();
 	struct context ctx = {.skb = skb, .m = m};
 	struct device *device;
-	__u32 nested = 0, index;
-	struct dp *dp;
+	__u32 nested = 0;
 	int result;
 
 	if (!m)
@@ -514,21 +538,17 @@ int ingress(struct __sk_buff *skb)
 	device = find_device(skb, &nested);
 	if (!device)
 		return drop_at_entry(m, DROP_NO_DEVICE);
-	index = device->dp;
-	dp = bpf_map_lookup_elem(&dps, &index);
-	if (!dp)
-		return drop_at_entry(m, DROP_NO_DATAPATH);
+	result = enter_datapath(m, device->dp);
+	if (result)
+		return drop_at_entry(m, -result);
 	if (nested) {
 		m->w[W_ETH_TYPE_TCI] &= 0xffff0000;
 		m->w[W_FLAGS] |= FLAG_NESTED;
 	}
 	if (device->flags & PORT_F_LOCALPORT)
 		m->w[W_FLAGS] |= FLAG_LOCALPORT;
-	m->w[W_DATAPATH] = index;
 	m->w[W_INPORT] = device->port;
 	m->w[W_CT_ZONE] = device->zone;
-	m->w[W_DNAT_ZONE] = dp->dnat_zone;
-	m->w[W_SNAT_ZONE] = dp->snat_zone;
 	goto_stage(m, 0);
 	return finish(&ctx, m);
 }
@@ -561,6 +581,9 @@ int inject(struct __sk_buff *skb)
 				 injection->mac_hi << 16;
 		m->w[W_ETH_DST_LO] = injection->mac_lo;
 	}
+	result = enter_datapath(m, m->w[W_DATAPATH]);
+	if (result)
+		return drop_at_entry(m, -result);
 	goto_stage(m, injection->stage);
 	if (injection->kind == INJECT_OUTPUT)
 		output(m);

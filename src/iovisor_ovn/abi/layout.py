@@ -29,6 +29,9 @@ class Limit(IntEnum):
     SLOT_DIMS = 4  # set lookups in one tuple
     STAGES = 128  # stage numbers of a datapath: ingress 0-63, egress 64-127
     EGRESS = 64  # number of the first egress stage
+    DATAPATHS = 2048  # local datapaths, index 0 unused
+    KINDS = 5  # kinds of packets with rows of their own, see PacketKind
+    PIPELINES = 10  # rows of stages of a datapath: two banks of one for each kind
     PORTSEC_IN = 62  # stages that the agent fills itself, from Port_Binding.port_security
     PORTSEC_IN_ND = 63
     PORTSEC_OUT = 127
@@ -102,6 +105,7 @@ class Word(IntEnum):
     ND_TLL_LO = 54
     CLASS = 55  # PacketClass bits
     ICMP_MTU = 56  # icmp4.frag_mtu / icmp6.frag_mtu of the error being built
+    PIPELINE = 57  # where the datapath's rows for this kind of packet begin
 
 
 class Temp(IntEnum):
@@ -142,6 +146,16 @@ class PacketClass(IntFlag):
     ICMP4 = 1 << 7
     ICMP6 = 1 << 8
     IP = 1 << 9  # either family
+
+
+class PacketKind(IntEnum):
+    """Kinds of packets by class: each has rows of its own, without what cannot concern it."""
+
+    OTHER = 0  # neither IPv4 nor IPv6
+    IP4 = 1
+    ICMP4 = 2
+    IP6 = 3
+    ICMP6 = 4
 
 
 class Op(IntEnum):

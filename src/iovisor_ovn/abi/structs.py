@@ -165,7 +165,6 @@ STRUCTS: dict[str, Struct] = {
             ("dnat_zone", "__u32", 1, "conntrack zone, routers"),
             ("snat_zone", "__u32", 1, "conntrack zone, routers"),
             ("pad", "__u32", 1, ""),
-            ("work", "__u64", 4, "per bank: stages that hold more than `1 -> next`"),
         ),
         _struct(
             "port_key",

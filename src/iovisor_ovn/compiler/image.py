@@ -18,9 +18,9 @@ from iovisor_ovn.abi import STRUCTS, GuardKind, Limit, Program
 from iovisor_ovn.compiler.allocate import Interned, Rows
 from iovisor_ovn.compiler.insn import Insn, ProgramText
 from iovisor_ovn.compiler.patterns import Guard, Pattern
-from iovisor_ovn.compiler.prune import is_impossible, written_bits
+from iovisor_ovn.compiler.prune import FOREIGN_CLASSES, is_impossible, written_bits
 
-__all__ = ["Capacity", "Delta", "Image", "Insn"]
+__all__ = ["Capacity", "Delta", "Image", "Insn", "Row"]
 
 #: Entry maps by key class, and the words of their keys.
 ENTRY_MAPS = ("entries4", "entries8", "entries16", "entries40")
@@ -46,15 +46,22 @@ class Capacity:
     lists: int
 
 
+class Row(NamedTuple):
+    """Slots of a stage that a kind of packet looks at; ``works``: more than pass packets on."""
+
+    first: int
+    length: int
+    works: bool
+
+
 @dataclass(slots=True)
 class Delta:
     """Changes to the maps; apply in the order of the members.
 
     ``insns``, ``guards``, ``slots``, ``shapes``, ``lists``: (index, bytes) of array elements
     that nothing reads yet. ``entries``: per key class, key to value of new and changed
-    entries. ``rows``: (datapath index, stage) to (first slot, slots) and whether the stage does
-    more than pass packets on; a datapath's rows take effect together. ``gone``: per key
-    class, keys to delete when the rows are in force.
+    entries. ``rows``: (datapath index, stage) to a row for each ``PacketKind``; a datapath's rows
+    take effect together. ``gone``: per key class, keys to delete when the rows are in force.
     """
 
     insns: list[tuple[int, bytes]] = field(default_factory=list)
@@ -65,7 +72,7 @@ class Delta:
     entries: tuple[dict[bytes, bytes], ...] = field(
         default_factory=lambda: tuple({} for _ in KEY_WORDS)
     )
-    rows: dict[tuple[int, int], tuple[int, int, bool]] = field(default_factory=dict)
+    rows: dict[tuple[int, int], tuple[Row, ...]] = field(default_factory=dict)
     gone: tuple[set[bytes], ...] = field(default_factory=lambda: tuple(set() for _ in KEY_WORDS))
 
     def __bool__(self) -> bool:
@@ -121,12 +128,12 @@ class _Tuple:
 
 @dataclass(slots=True)
 class _Stage:
-    """Tuples of a stage; ``row`` is (first slot, slots) as it is in force or about to be."""
+    """Tuples of a stage; ``rows``, (first slot, slots), are in force or about to be."""
 
     tuples: dict[Identity, _Tuple] = field(default_factory=dict)
     changed: set[Identity] = field(default_factory=set)
-    row: tuple[int, int] = (0, 0)
-    written: tuple[bytes, bool] | None = None
+    rows: tuple[tuple[int, int], ...] = ()
+    written: tuple[tuple[bytes, bool], ...] = ()
     stale: bool = False
 
 
@@ -312,43 +319,35 @@ class Image:
             item.shown = shown
         stage.changed.clear()
         if stage.stale:
-            self._write_row(where, stage)
+            self._write_rows(where, stage)
             stage.stale = False
         if not stage.tuples:
             del self._stages[where]
 
-    def _write_row(self, where: tuple[int, int], stage: _Stage) -> None:
-        ordered = self._relevant(where[0], stage)
-        data = b"".join(item.slot for item in ordered)
-        has_work = not (len(ordered) == 1 and _is_default(ordered[0], Program.NEXT))
-        if (data, has_work) == stage.written:
+    def _write_rows(self, where: tuple[int, int], stage: _Stage) -> None:
+        """Give each kind of packet a row without what cannot concern it; equal ones share."""
+        possible = self._possible(where[0])
+        ordered = [
+            item
+            for item in sorted(stage.tuples.values(), key=lambda item: -item.max_priority)
+            if len(item.entries) > _PRUNED_ENTRIES
+            or not is_impossible(item.identity[1], item.entries, possible)
+        ]
+        wanted = tuple(_row_of(ordered, foreign) for foreign in FOREIGN_CLASSES)
+        if wanted == stage.written:
             return
-        length = len(ordered)
-        first = self._slot_rows.take(length, self._now) if length else 0
-        if stage.row[1]:
-            self._slot_rows.give_back(*stage.row, self._now)
-        stage.written = (data, has_work)
-        stage.row = (first, length)
-        if length:
-            self._delta.slots.append((first, data))
-        self._delta.rows[where] = (first, length, has_work)
-
-    def _relevant(self, datapath: int, stage: _Stage) -> list[_Tuple]:
-        """Tuples in order of falling priority, without those that cannot make a difference."""
-        possible = self._possible(datapath)
-        kept: list[_Tuple] = []
-        for item in sorted(stage.tuples.values(), key=lambda item: -item.max_priority):
-            if len(item.entries) <= _PRUNED_ENTRIES and is_impossible(
-                item.identity[1], item.entries, possible
-            ):
-                continue
-            kept.append(item)
-            if item.identity == _EVERYTHING:
-                break  # nothing below is ever looked at
-        if kept and kept[-1].identity == _EVERYTHING:
-            (candidates,) = kept[-1].entries.values()
-            _drop_like_default(kept, _best(candidates)[2])
-        return kept
+        fresh: dict[bytes, int] = {}
+        for data, _works in wanted:
+            if data and data not in fresh:
+                fresh[data] = self._slot_rows.take(len(data) // _SLOT.size, self._now)
+        for first, length in stage.rows:
+            self._slot_rows.give_back(first, length, self._now)
+        stage.written = wanted
+        stage.rows = tuple((first, len(data) // _SLOT.size) for data, first in fresh.items())
+        self._delta.slots.extend((first, data) for data, first in fresh.items())
+        self._delta.rows[where] = tuple(
+            Row(fresh.get(data, 0), len(data) // _SLOT.size, works) for data, works in wanted
+        )
 
     def _flush_tuple(self, item: _Tuple) -> None:
         words = item.identity[1]
@@ -536,6 +535,22 @@ def _key(identity: Identity, values: Values, layout: _Layout) -> bytes:
 def _best(candidates: list[tuple[int, object, int]]) -> tuple[int, object, int]:
     """Highest priority; among equals (undefined in OVN) the same one every time."""
     return max(candidates, key=lambda item: (item[0], str(item[1])))
+
+
+def _row_of(ordered: list[_Tuple], foreign: int) -> tuple[bytes, bool]:
+    """Slots that can make a difference to packets that have none of the ``foreign`` classes."""
+    kept: list[_Tuple] = []
+    for item in ordered:
+        if item.identity[0] & foreign:
+            continue
+        kept.append(item)
+        if item.identity == _EVERYTHING:
+            break  # nothing below is ever looked at
+    if kept and kept[-1].identity == _EVERYTHING:
+        (candidates,) = kept[-1].entries.values()
+        _drop_like_default(kept, _best(candidates)[2])
+    works = not (len(kept) == 1 and _is_default(kept[0], Program.NEXT))
+    return b"".join(item.slot for item in kept), works
 
 
 def _is_default(item: _Tuple, program: int) -> bool:

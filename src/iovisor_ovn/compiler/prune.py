@@ -14,10 +14,10 @@ the conntrack words where no program looks a connection up.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from iovisor_ovn.abi import Op, Program, Word
+from iovisor_ovn.abi import Op, PacketClass, PacketKind, Program, Word
 from iovisor_ovn.compiler.insn import ProgramText
 
-__all__ = ["TRACKED_WORDS", "is_impossible", "written_bits"]
+__all__ = ["FOREIGN_CLASSES", "TRACKED_WORDS", "is_impossible", "packet_kind", "written_bits"]
 
 _ALL = 0xFFFFFFFF
 _REGISTERS = range(Word.REG0, Word.REG9 + 1)
@@ -26,6 +26,35 @@ _CT_OPS = (Op.CT_NEXT, Op.CT_NAT)
 
 #: Words of which it is known which bits can be set.
 TRACKED_WORDS = frozenset((*_REGISTERS, *_CT_WORDS))
+
+_IP = PacketClass.IP
+_FAMILY4 = PacketClass.IP4 | PacketClass.ICMP4
+_FAMILY6 = PacketClass.IP6 | PacketClass.ICMP6
+_ARP = PacketClass.ARP | PacketClass.RARP
+_PORTS = PacketClass.TCP | PacketClass.UDP | PacketClass.SCTP
+
+#: By kind of packet, the classes that it never has.
+FOREIGN_CLASSES: tuple[int, ...] = tuple(
+    int(classes)
+    for _kind, classes in sorted(
+        {
+            PacketKind.OTHER: _IP | _FAMILY4 | _FAMILY6 | _PORTS,
+            PacketKind.IP4: _FAMILY6 | _ARP | PacketClass.ICMP4,
+            PacketKind.ICMP4: _FAMILY6 | _ARP | _PORTS,
+            PacketKind.IP6: _FAMILY4 | _ARP | PacketClass.ICMP6,
+            PacketKind.ICMP6: _FAMILY4 | _ARP | _PORTS,
+        }.items()
+    )
+)
+
+
+def packet_kind(class_bits: int) -> PacketKind:
+    """Kind of a packet of these classes."""
+    if class_bits & PacketClass.IP4:
+        return PacketKind.ICMP4 if class_bits & PacketClass.ICMP4 else PacketKind.IP4
+    if class_bits & PacketClass.IP6:
+        return PacketKind.ICMP6 if class_bits & PacketClass.ICMP6 else PacketKind.IP6
+    return PacketKind.OTHER
 
 
 def written_bits(program: Program | ProgramText) -> dict[int, int]:

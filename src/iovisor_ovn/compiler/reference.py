@@ -18,13 +18,15 @@ from itertools import product
 from typing import TypeVar
 
 from iovisor_ovn.abi import STRUCTS, Drop, GuardKind, Limit, Struct, Word
-from iovisor_ovn.compiler.image import KEY_WORDS, Delta
+from iovisor_ovn.compiler.image import KEY_WORDS, Delta, Row
+from iovisor_ovn.compiler.prune import packet_kind
 from iovisor_ovn.compiler.sets import GROUP_DIMENSIONS, Dimension, Member, space_width
 
 __all__ = ["Found", "Reference"]
 
 _Fields = dict[str, int | tuple[int, ...]]
 _Element = TypeVar("_Element")
+_NO_ROWS = (Row(0, 0, True),) * Limit.KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Reference:
     entries: tuple[dict[bytes, tuple[int, int]], ...] = field(
         default_factory=lambda: tuple({} for _ in KEY_WORDS)
     )
-    rows: dict[tuple[int, int], tuple[int, int, bool]] = field(default_factory=dict)
+    rows: dict[tuple[int, int], tuple[Row, ...]] = field(default_factory=dict)
     _dimensions: dict[int, tuple[Dimension, bool]] = field(default_factory=dict)
     _slots: dict[int, _Slot] = field(default_factory=dict)
     _shapes: dict[int, _Shape] = field(default_factory=dict)
@@ -111,12 +113,13 @@ class Reference:
     def classify(self, words: Sequence[int], stage: int) -> Found:
         """What a packet with these words (64 or more) finds from ``stage`` on."""
         datapath = words[Word.DATAPATH]
-        row = self.rows.get((datapath, stage), (0, 0, True))
-        while not row[2]:
+        kind = packet_kind(words[Word.CLASS])
+        row = self.rows.get((datapath, stage), _NO_ROWS)[kind]
+        while not row.works:
             stage += 1
             if stage % Limit.EGRESS == 0:
                 return Found(stage - 1, -Drop.NO_FLOW)
-            row = self.rows.get((datapath, stage), (0, 0, True))
+            row = self.rows.get((datapath, stage), _NO_ROWS)[kind]
         first, length, _works = row
         best, program = -1, -int(Drop.NO_FLOW)
         for index in range(first, first + length):

@@ -7,9 +7,10 @@ pipeline beside the running one and then exchanges the program on each device, s
 packet meets one whole pipeline.
 """
 
+import array
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -29,6 +30,9 @@ OBJECT_PATH = Path(__file__).parent / "programs" / "machine.bpf.o"
 LASTING_MAPS = frozenset({"ct_conns", "ct_fresh", "ct_zones", "ct_frags"})
 
 _BANKS = 2
+_ROW_LENGTH_MAX = 0xFFFF
+#: Stages that packets come to only by name: walking on from another stage skips them.
+_PRIVATE_STAGES = (Limit.PORTSEC_IN, Limit.PORTSEC_IN_ND, Limit.PORTSEC_OUT)
 _ENTRY_MAPS = ("entries4", "entries8", "entries16", "entries40")
 _ARRAYS = ("insns", "guards", "shapes", "lists", "slots")
 _DP = STRUCTS["dp"]
@@ -82,9 +86,8 @@ class Machine:
         self._stages = self.maps["stages"].memory().cast("Q")
         self._dps = _Array(self.maps["dps"])
         self._dp_words = self._dps.memory.cast("I")
-        self._dp_quads = self._dps.memory.cast("Q")
         self._dims = _Array(self.maps["dims"])
-        self._rows: dict[int, dict[int, tuple[int, int, bool]]] = {}
+        self._rows: dict[int, dict[int, Sequence[tuple[int, int, bool]]]] = {}
 
     @classmethod
     def load(
@@ -104,8 +107,8 @@ class Machine:
 
     def close(self) -> None:
         """Let go of maps and programs."""
-        for array in (*self._arrays.values(), self._dps, self._dims):
-            array.memory.release()
+        for item in (*self._arrays.values(), self._dps, self._dims):
+            item.memory.release()
         for bpf_map in self.maps.values():
             bpf_map.close()
         for program in self._programs.values():
@@ -143,29 +146,27 @@ class Machine:
                               ("snat_zone", snat_zone)):  # fmt: skip
             self._dp_words[at + _DP.offset_of(member) // 4] = value
 
-    def switch_rows(self, rows: Mapping[tuple[int, int], tuple[int, int, bool]]) -> None:
+    def switch_rows(self, rows: Mapping[tuple[int, int], Sequence[tuple[int, int, bool]]]) -> None:
         """Put stage rows into force: all of a datapath at once.
 
-        ``rows`` maps (datapath index, stage) to (first slot, slots, does more than pass on).
+        ``rows`` maps (datapath index, stage) to a row for each ``PacketKind``: (first slot, slots,
+        does more than pass packets on). Raises ValueError for a row that is too long.
         """
-        for (index, stage), row in rows.items():
-            self._rows.setdefault(index, {})[stage] = row
+        for (index, stage), kinds in rows.items():
+            if any(length > _ROW_LENGTH_MAX for _first, length, _works in kinds):
+                raise ValueError(f"stage {stage} has more than {_ROW_LENGTH_MAX} tuples")
+            self._rows.setdefault(index, {})[stage] = kinds
         for index in {index for index, _stage in rows}:
             self._switch_bank(index, self._rows[index])
 
-    def _switch_bank(self, index: int, rows: Mapping[int, tuple[int, int, bool]]) -> None:
+    def _switch_bank(self, index: int, rows: Mapping[int, Sequence[tuple[int, int, bool]]]) -> None:
         bank_at = index * self._dps.stride // 4 + _DP.offset_of("bank") // 4
         bank = 1 - self._dp_words[bank_at]
-        base = (index * _BANKS + bank) * Limit.STAGES
-        work = [0, 0]
-        for stage in range(Limit.STAGES):
-            # A stage without flows has work, too: it drops.
-            first, length, has_work = rows.get(stage, (0, 0, True))
-            self._stages[base + stage] = first | length << 32
-            if has_work:
-                work[stage // 64] |= 1 << stage % 64
-        work_at = index * self._dps.stride // 8 + _DP.offset_of("work") // 8 + bank * 2
-        self._dp_quads[work_at], self._dp_quads[work_at + 1] = work
+        base = (index * _BANKS + bank) * Limit.KINDS * Limit.STAGES
+        values = array.array("Q")
+        for kind in range(Limit.KINDS):
+            values.extend(_rows_of_kind(rows, kind))
+        self._stages[base : base + len(values)] = memoryview(values)
         self._dp_words[bank_at] = bank
 
     def put_dimension(self, index: int, space: int, *, prefixes: bool,
@@ -244,3 +245,23 @@ class Machine:
             if total:
                 counts[int.from_bytes(key, "little")] = total
         return counts
+
+
+def _rows_of_kind(rows: Mapping[int, Sequence[tuple[int, int, bool]]], kind: int) -> list[int]:
+    """What the machine finds at each stage: the row of the next stage that does something.
+
+    A stage without flows drops, so that counts as doing something.
+    """
+    values = [0] * Limit.STAGES
+    nothing = ((0, 0, True),) * Limit.KINDS
+    for end in (Limit.STAGES, Limit.EGRESS):
+        ahead = (end - 1) << 48
+        for stage in range(end - 1, end - 1 - Limit.EGRESS, -1):
+            first, length, works = rows.get(stage, nothing)[kind]
+            here = first | length << 32 | stage << 48
+            if stage in _PRIVATE_STAGES:
+                values[stage] = here
+                continue
+            ahead = here if works else ahead
+            values[stage] = ahead
+    return values
