@@ -9,7 +9,7 @@ import itertools
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -30,6 +30,9 @@ __all__ = [
 
 HypervisorMaker = Callable[[str], Hypervisor]
 _numbers = itertools.count()
+_LOG_LINES = 40
+#: Hypervisors that tests use at the moment.
+_running: list[Hypervisor] = []
 
 
 def run_name(name: str) -> str:
@@ -40,6 +43,19 @@ def run_name(name: str) -> str:
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     """End as by Ctrl-C, so that fixtures clean up for SIGTERM too."""
     raise KeyboardInterrupt
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the ends of the agents' logs with a failure."""
+    report = yield
+    if report.failed:
+        for hypervisor in _running:
+            if hypervisor.log.exists():
+                lines = hypervisor.log.read_text(errors="replace").splitlines()
+                ends = "\n".join(lines[-_LOG_LINES:])
+                report.sections.append((f"log of {hypervisor.name}'s agent", ends))
+    return report
 
 
 def pytest_sessionstart() -> None:
@@ -79,9 +95,11 @@ def make_hypervisor(
         directory = module_directory / name
         hypervisor = Hypervisor(directory, name, central.sb, flavor, run_name(name))
         made.append(hypervisor)
+        _running.append(hypervisor)
         hypervisor.start()
         return hypervisor
 
     yield make
     for hypervisor in made:
+        _running.remove(hypervisor)
         hypervisor.close()
