@@ -188,6 +188,10 @@ class Tracker:
             data,
         )
 
+    def state_of(self, frame: bytes) -> str:
+        """Run what was ordered on a frame; ct_state after the first verb. Threads may share it."""
+        return state_text(self.program.test_run(frame).retval)
+
     def nanoseconds(self, frame: bytes, *verbs: Verb, repeat: int = 100_000) -> int:
         """Time of one run, averaged by the kernel over ``repeat`` of them."""
         self.order(verbs)

@@ -74,6 +74,7 @@ int entry(struct __sk_buff *skb)
 	struct outcome *outcome;
 	struct order *order;
 	__u32 zero = 0;
+	int state = 0;
 
 	order = bpf_map_lookup_elem(&orders, &zero);
 	outcome = bpf_map_lookup_elem(&outcomes, &zero);
@@ -93,9 +94,12 @@ int entry(struct __sk_buff *skb)
 		outcome->results[i] = call(skb, m, verb);
 		__builtin_memcpy(outcome->ct[i], &m->w[W_CT_STATE],
 				 sizeof(outcome->ct[i]));
+		if (!i)
+			state = m->w[W_CT_STATE];
 	}
 	__builtin_memcpy(outcome->w, m->w, sizeof(outcome->w));
 	__builtin_memcpy(outcome->wire, m->wire, sizeof(outcome->wire));
 	outcome->deparsed = deparse(skb);
-	return 0;
+	/* What the packet itself saw, where two CPUs share the outcome. */
+	return state;
 }

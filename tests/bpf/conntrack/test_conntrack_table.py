@@ -4,8 +4,10 @@
 import struct
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
+from threading import Semaphore
 from typing import Any
 
 import pytest
@@ -249,6 +251,32 @@ def test_offloaded_segment_counts_whole(tracker: Tracker) -> None:
     assert states == ["inv|trk", "est|trk"]
 
 
+def test_directions_on_two_cpus_break_nothing(tracker: Tracker) -> None:
+    """Data and acknowledgments of one connection at once: every packet is established."""
+    _establish(tracker)
+    tracker.order([next_in(1)])
+    total, size, window = 3000, 100, 9000
+    room, ready = Semaphore(window // size), Semaphore(0)
+
+    def send(frames: list[bytes], before: Semaphore, after: Semaphore) -> set[str]:
+        seen = set()
+        for frame in frames:
+            assert before.acquire(timeout=30)
+            seen.add(tracker.state_of(frame))
+            after.release()
+        return seen
+
+    data = [_data_at(101 + size * at, size) for at in range(total)]
+    acks = [_tcp("A", 501, 101 + size * (at + 1), back=True) for at in range(total)]
+    with ThreadPoolExecutor(2) as pool:
+        there, back = pool.submit(send, data, room, ready), pool.submit(send, acks, ready, room)
+        assert there.result() == {"est|trk"}
+        assert back.result() == {"est|rpl|trk"}
+    (entry,) = tracker.entries("ct_conns")
+    assert entry["packets"] == (2 + total, 1 + total)
+    assert entry["seqlo"] == (101 + total * size, 501)
+
+
 def test_frame_without_ip_is_invalid(tracker: Tracker) -> None:
     """Nothing is tracked of ARP, nor of a network header that lies about its length."""
     arp = bytes(Ether(type=0x0806) / Raw(bytes(28)))
@@ -256,6 +284,11 @@ def test_frame_without_ip_is_invalid(tracker: Tracker) -> None:
     short = bytes(_ETHER / IP(src=_A, dst=_B, len=200) / ICMP())
     assert tracker.send(short, next_in(1), commit_in(1))[0].state == "inv|trk"
     assert tracker.entries("ct_fresh") == []
+
+
+def _data_at(seq: int, size: int) -> bytes:
+    segment = TCP(sport=40000, dport=80, flags="PA", seq=seq, ack=501, window=9000)
+    return bytes(_ETHER / IP(src=_A, dst=_B) / segment / Raw(bytes(size)))
 
 
 def _echo6(number: int) -> Any:
