@@ -14,7 +14,6 @@
 #define NEXTHDR_FRAGMENT 44
 #define NEXTHDR_AUTH 51
 #define NEXTHDR_DEST 60
-#define NEXTHDR_MOBILITY 135
 
 #define ICMPV6_NS 135
 #define ICMPV6_NA 136
@@ -186,7 +185,7 @@ static __always_inline int is_extension(__u32 next)
 {
 	return next == NEXTHDR_HOP || next == NEXTHDR_ROUTING ||
 	       next == NEXTHDR_DEST || next == NEXTHDR_AUTH ||
-	       next == NEXTHDR_FRAGMENT || next == NEXTHDR_MOBILITY;
+	       next == NEXTHDR_FRAGMENT;
 }
 
 /* Walk to the upper-layer header: sets m->at, m->next, m->frag. */
