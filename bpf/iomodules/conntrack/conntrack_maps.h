@@ -9,7 +9,7 @@
  * track.h: promotion), are refreshed by packets, and leave only by the agent's
  * collector, some time after they have expired: an expired entry is never
  * revived. Read by the agent (show, collector). The size is that of Linux's own
- * connection table on a machine with 16 GB, about 44 MB; the agent may set
+ * connection table on a machine with 16 GB, 48 MB; the agent may set
  * another. When full, connections stay in ct_fresh and work from there.
  */
 struct ct_conns_map {
@@ -23,7 +23,7 @@ extern struct ct_conns_map ct_conns SEC(".maps");
 /*
  * As ct_conns, for connections that have not shown traffic both ways yet: what
  * a flood of first packets can fill. Written by ct_commit, refreshed by packets,
- * read by the agent. Holds a second of 100,000 new connections/s, about 22 MB.
+ * read by the agent. Holds a second of 100,000 new connections/s, 24 MB.
  * When full, the least recently used entry makes room: a flood pushes out half
  * open connections, which are sent again, never established ones.
  */

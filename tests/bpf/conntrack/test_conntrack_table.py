@@ -255,7 +255,7 @@ def test_directions_on_two_cpus_break_nothing(tracker: Tracker) -> None:
     """Data and acknowledgments of one connection at once: every packet is established."""
     _establish(tracker)
     tracker.order([next_in(1)])
-    total, size, window = 3000, 100, 9000
+    total, size, window = 800, 100, 9000
     room, ready = Semaphore(window // size), Semaphore(0)
 
     def send(frames: list[bytes], before: Semaphore, after: Semaphore) -> set[str]:
