@@ -18,6 +18,16 @@ static __always_inline int store(struct __sk_buff *skb, __u32 at,
 	return bpf_skb_store_bytes(skb, at, bytes, n, 0);
 }
 
+/*
+ * The same where no checksum inside the packet makes up for the change: a
+ * complete checksum over the packet (skb->csum) has to learn of it.
+ */
+static __always_inline int store_summed(struct __sk_buff *skb, __u32 at,
+					const void *bytes, __u32 n)
+{
+	return bpf_skb_store_bytes(skb, at, bytes, n, BPF_F_RECOMPUTE_CSUM);
+}
+
 static __always_inline int write_eth(struct __sk_buff *skb, struct machine *m)
 {
 	__u8 mac[12] __attribute__((aligned(4)));
@@ -45,7 +55,7 @@ static __always_inline int write_vlan(struct __sk_buff *skb, struct machine *m)
 		if (bpf_skb_vlan_pop(skb))
 			return -1;
 	}
-	if (!(new & TCI_PRESENT))
+	if (!(new &TCI_PRESENT))
 		return 0;
 	return bpf_skb_vlan_push(skb, proto, new & ~TCI_PRESENT);
 }
@@ -63,7 +73,7 @@ static __always_inline int write_arp(struct __sk_buff *skb, struct machine *m)
 	WRITE_BE16(arp + 12, m->w[W_ARP_HI]);
 	WRITE_BE32(arp + 14, m->w[W_ARP_THA_LO]);
 	WRITE_BE32(arp + 18, m->w[W_ARP_TPA]);
-	return store(skb, ETH_BYTES + 6, arp, sizeof(arp));
+	return store_summed(skb, ETH_BYTES + 6, arp, sizeof(arp));
 }
 
 /* Offset of the L4 checksum, 0 if the packet has none that we can reach. */
@@ -86,9 +96,8 @@ static __always_inline __u64 udp_flag(const struct machine *m)
 	return m->w[W_CLASS] & CLASS_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 }
 
-static __always_inline int write_ip4_addr(struct __sk_buff *skb,
-					  struct machine *m, __u32 word,
-					  __u32 at)
+static __always_inline int
+write_ip4_addr(struct __sk_buff *skb, struct machine *m, __u32 word, __u32 at)
 {
 	__be32 old = bpf_htonl(m->wire[word]), new = bpf_htonl(m->w[word]);
 	__u32 csum = l4_csum_at(m);
@@ -148,14 +157,13 @@ static __always_inline int write_words4(struct __sk_buff *skb,
 		if (diff < 0 || bpf_l4_csum_replace(skb, csum, 0, diff,
 						    pseudo | udp_flag(m)))
 			return -1;
-		/*
-		 * The helper takes addresses for IPv4's, whose header checksum
-		 * makes up for their change in a complete checksum.
-		 */
-		if (pseudo)
-			bpf_csum_update(skb, diff);
 	}
-	return store(skb, at, new, 16);
+	/*
+	 * The helper takes addresses for IPv4's, whose header checksum makes
+	 * up for their change in a complete checksum.
+	 */
+	return pseudo ? store_summed(skb, at, new, 16) :
+			store(skb, at, new, 16);
 }
 
 static __always_inline int write_ip6(struct __sk_buff *skb, struct machine *m)
@@ -168,11 +176,11 @@ static __always_inline int write_ip6(struct __sk_buff *skb, struct machine *m)
 		first = bpf_htonl(0x60000000 |
 				  (m->w[W_IP_META] & 0x00ff0000) << 4 |
 				  (m->w[W_IP6_LABEL] & 0xfffff));
-		if (store(skb, ETH_BYTES, &first, 4))
+		if (store_summed(skb, ETH_BYTES, &first, 4))
 			return -1;
 	}
 	if (((m->wire[W_IP_META] ^ m->w[W_IP_META]) & 0x0000ff00) &&
-	    store(skb, ETH_BYTES + 7, &hop_limit, 1))
+	    store_summed(skb, ETH_BYTES + 7, &hop_limit, 1))
 		return -1;
 	if (write_words4(skb, m, W_IP6_SRC0, ETH_BYTES + 8, BPF_F_PSEUDO_HDR))
 		return -1;
@@ -229,6 +237,7 @@ static __always_inline int write_l4(struct __sk_buff *skb, struct machine *m)
 {
 	__be32 old = bpf_htonl(m->wire[W_L4]), new = bpf_htonl(m->w[W_L4]);
 	__u32 csum = l4_csum_at(m);
+	__be16 sum;
 	__u8 icmp[2];
 
 	if (old == new)
@@ -244,11 +253,17 @@ static __always_inline int write_l4(struct __sk_buff *skb, struct machine *m)
 			return -1;
 		return store(skb, m->l4, icmp, 2);
 	}
+	if (m->w[W_CLASS] & CLASS_SCTP)
+		return store_summed(skb, m->l4, &new, 4) || sctp_checksum(skb);
+	if (m->w[W_CLASS] & CLASS_UDP) {
+		if (bpf_skb_load_bytes(skb, csum, &sum, sizeof(sum)))
+			return -1;
+		if (!sum)
+			return store_summed(skb, m->l4, &new, 4);
+	}
 	if (csum && bpf_l4_csum_replace(skb, csum, old, new, udp_flag(m) | 4))
 		return -1;
-	if (store(skb, m->l4, &new, 4))
-		return -1;
-	return m->w[W_CLASS] & CLASS_SCTP ? sctp_checksum(skb) : 0;
+	return store(skb, m->l4, &new, 4);
 }
 
 static __always_inline int write_ip(struct __sk_buff *skb, struct machine *m)

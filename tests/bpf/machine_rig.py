@@ -158,6 +158,7 @@ class Rig:
         )
         self.reference = Reference()
         self._indexes = itertools.count(1)
+        self.last: Datapath  # the latest one made
         with inside(namespace):
             # Neighbour discovery of the wires themselves would come between.
             Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
@@ -175,7 +176,8 @@ class Rig:
         index = next(self._indexes)
         values = {"key": index, "flags": 0, "dnat_zone": 0, "snat_zone": 0} | zones
         self.machine.put_datapath(index, **values)
-        return Datapath(self, index)
+        self.last = Datapath(self, index)
+        return self.last
 
     # -- contents ------------------------------------------------------------------------
 

@@ -26,7 +26,9 @@ __noinline int sctp_checksum(struct __sk_buff *skb)
 			     m->ip_end - at - 4);
 	for (int i = 0; i < 4; i++)
 		crc[i] ^= delta >> 8 * i;
-	if (bpf_skb_store_bytes(skb, at + CSUM_OFFSET, crc, sizeof(crc), 0))
+	/* A CRC does not make up for anything in a complete checksum. */
+	if (bpf_skb_store_bytes(skb, at + CSUM_OFFSET, crc, sizeof(crc),
+				BPF_F_RECOMPUTE_CSUM))
 		return -DROP_REWRITE;
 	return 0;
 }
