@@ -6,7 +6,6 @@ import signal
 import socket
 import sys
 import threading
-from pathlib import Path
 from typing import Self
 
 from iovisor_ovn.demo.places import inside
@@ -22,9 +21,8 @@ def _family(address: str) -> socket.AddressFamily:
 
 def serve(vm: Vm, *ports: int) -> None:
     """Let a machine echo TCP on ports; ends with the machine."""
-    pid_file = Path("/dev/null")
     words = [str(port) for port in ports]
-    process = vm.popen(sys.executable, "-m", "iovisor_ovn.demo.listen", str(pid_file), *words)
+    process = vm.popen(sys.executable, "-m", "iovisor_ovn.demo.listen", "/dev/null", *words)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
 

@@ -43,7 +43,7 @@ def _need_root() -> None:
 
 
 def _clean_up_on_signals() -> None:
-    """Let SIGTERM and Ctrl-C end the demo through its cleaning, even under `nohup` or a shell's &."""
+    """Let SIGTERM and Ctrl-C end the demo through its cleaning, even in a shell's background."""
 
     def leave(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start programs, wait for what they do, and end them by their process id.
 
-Everything that is started belongs to a directory: daemons leave their pid files there, and
-:mod:`iovisor_ovn.demo.places` the names of its network namespaces.  So what a run left behind,
-even one that was killed, can be found and removed from the directory alone (:func:`end_all`).
+Everything that is started belongs to a directory: daemons are given pid files there, and
+:mod:`iovisor_ovn.demo.places` notes the names of its network namespaces.  So what a run left
+behind, even one that was killed, is found and removed from the directory alone (:func:`end_all`).
 """
 
 import os
@@ -131,17 +131,28 @@ def is_running(pid: int) -> bool:
 
 
 def end_all(directory: Path) -> None:
-    """End every process that left its pid file under ``directory`` and names it when started.
+    """End every process that was started with a pid file under ``directory``, youngest first.
 
-    The second condition keeps a pid that the kernel gave to another process meanwhile safe.
+    Found by their arguments: a daemon that was interrupted while it started has not written its
+    pid file yet, and the number in an old file may by now be another process.
     """
-    for pid_file in sorted(directory.rglob("*.pid"), reverse=True):
-        pid = read_pid(pid_file)
-        if pid is None:
-            continue
+    while pids := _owners(directory):
+        for pid in pids:
+            end(pid)
+
+
+def _owners(directory: Path) -> list[int]:
+    found = []
+    for command_line in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+            words = command_line.read_text(errors="replace").split("\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if os.fsencode(directory) in words:
-            end(pid)
+        pid = int(command_line.parent.name)
+        if any(_is_pid_file(word, directory) for word in words) and is_running(pid):
+            found.append(pid)
+    return sorted(found, reverse=True)
+
+
+def _is_pid_file(word: str, directory: Path) -> bool:
+    return word.endswith(".pid") and word.removeprefix("--pidfile=").startswith(f"{directory}/")
