@@ -252,7 +252,26 @@ class NetDevices:
             if link is not None:
                 self._table.put(link)
         elif message.type == rtnl.RTM_DELLINK:
-            self._table.drop(rtnl.link_index(message.payload))
+            ifindex = rtnl.link_index(message.payload)
+            self._table.drop(ifindex)
+            self._read_widows(ifindex)
+
+    def _read_widows(self, ifindex: int) -> None:
+        """Read ends of pairs anew whose other end left: it may have gone to another namespace.
+
+        The kernel does not tell that of the end that stays.
+        """
+        for link in list(self._table.links()):
+            if link.kind == "veth" and link.peer_index == ifindex and link.peer_netns is None:
+                body = rtnl.link_body(link.ifindex)
+                try:
+                    what = f"read device {link.name}"
+                    payload = self._requests.ask(what, rtnl.RTM_GETLINK, body)
+                except DeviceRequestError:
+                    continue  # the whole pair went: the news is on its way
+                fresh = rtnl.parse_link(payload)
+                if fresh is not None:
+                    self._table.put(fresh)
 
     def _list(self) -> list[Link]:
         body = rtnl.link_body()
