@@ -258,11 +258,12 @@ static __always_inline long lookup_product(struct search *search,
 		product.length[i] = list_at(product.list[i], 0);
 		if (!product.length[i])
 			return 0;
-		total *= product.length[i];
-		if (total > MAX_SET_PRODUCT) {
+		/* Divided, because the product of two lengths may wrap. */
+		if (product.length[i] > MAX_SET_PRODUCT / total) {
 			search->program = -DROP_SET_LIMIT;
 			return 1;
 		}
+		total *= product.length[i];
 	}
 	bpf_loop(total, try_sets, &product, 0);
 	return 0;

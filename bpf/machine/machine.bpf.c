@@ -228,6 +228,7 @@ static __always_inline void dec_ttl(struct machine *m)
 	if (ttl <= 1)
 		return end_strand(m, DROP_TTL);
 	m->w[W_IP_META] -= 0x100;
+	m->dim_valid = 0;
 }
 
 static __always_inline void push(struct machine *m)
@@ -396,7 +397,7 @@ static __always_inline int resume(struct __sk_buff *skb, struct machine *m)
 	struct generated *queued;
 	struct port *port;
 	struct work *work;
-	__u32 index;
+	__u32 index, length;
 	int result;
 
 	if (!m->depth) {
@@ -429,9 +430,14 @@ static __always_inline int resume(struct __sk_buff *skb, struct machine *m)
 		return 0;
 	}
 	index = work->list;
+	length = list_at(index, 0);
 	work->pos++;
-	if (work->pos >= list_at(index, 0))
+	if (work->pos >= length)
 		m->depth--;
+	if (work->pos > length) { /* a group without members */
+		end_strand(m, 0);
+		return 0;
+	}
 	m->w[W_OUTPORT] = list_at(index, work->pos);
 	port = find_port(m);
 	if (port && port->kind != PORT_MULTICAST && m->w[W_OUTPORT])
@@ -577,8 +583,8 @@ int inject(struct __sk_buff *skb)
 		return drop_at_entry(m, DROP_NO_STATE);
 	__builtin_memcpy(m->w, injection->words, sizeof(injection->words));
 	if (injection->mac_hi | injection->mac_lo) {
-		m->w[W_ETH_HI] = (m->w[W_ETH_HI] & 0xffff) |
-				 injection->mac_hi << 16;
+		m->w[W_ETH_HI] = (m->w[W_ETH_HI] & 0xffff) | injection->mac_hi
+								     << 16;
 		m->w[W_ETH_DST_LO] = injection->mac_lo;
 	}
 	result = enter_datapath(m, m->w[W_DATAPATH]);

@@ -34,9 +34,8 @@ static __always_inline __u32 l4_bytes(struct __sk_buff *skb, struct machine *m,
 }
 
 /* The link-layer address option of a neighbour message; 1 if all is well. */
-static __always_inline int find_nd_option(struct __sk_buff *skb,
-					  struct machine *m, __u32 end,
-					  __u8 want)
+static __always_inline int
+find_nd_option(struct __sk_buff *skb, struct machine *m, __u32 end, __u8 want)
 {
 	__u8 option[8] __attribute__((aligned(8)));
 

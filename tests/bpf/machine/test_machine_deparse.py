@@ -80,23 +80,23 @@ NUMBER4 = 0xC0000263
 
 def _rows() -> list[Row]:
     rows = []
-    for name in PACKETS:
+    for name, packet in PACKETS.items():
         rows += [Row(name, "eth.dst", _mac(MAC), Ether, "dst", MAC),
                  Row(name, "eth.src", _mac(MAC), Ether, "src", MAC)]  # fmt: skip
         if name.endswith("4") or "4 " in name:
             rows += [Row(name, "ip4.src", NUMBER4, IP, "src", ADDRESS4),
                      Row(name, "ip4.dst", NUMBER4, IP, "dst", ADDRESS4),
                      Row(name, "ip.ttl", 9, IP, "ttl", 9),
-                     Row(name, "ip.dscp", 5, IP, "tos", 5 << 2 | PACKETS[name][IP].tos & 3),
-                     Row(name, "ip.ecn", 2, IP, "tos", PACKETS[name][IP].tos & 0xFC | 2)]  # fmt: skip
-        if IPv6 in PACKETS[name]:
+                     Row(name, "ip.dscp", 5, IP, "tos", 5 << 2 | packet[IP].tos & 3),
+                     Row(name, "ip.ecn", 2, IP, "tos", packet[IP].tos & 0xFC | 2)]  # fmt: skip
+        if IPv6 in packet:
             rows += [Row(name, "ip6.src", NUMBER6, IPv6, "src", ADDRESS6),
                      Row(name, "ip6.dst", NUMBER6, IPv6, "dst", ADDRESS6),
                      Row(name, "ip.ttl", 9, IPv6, "hlim", 9),
-                     Row(name, "ip.dscp", 5, IPv6, "tc", 5 << 2 | PACKETS[name][IPv6].tc & 3),
+                     Row(name, "ip.dscp", 5, IPv6, "tc", 5 << 2 | packet[IPv6].tc & 3),
                      Row(name, "ip6.label", 0xABCDE, IPv6, "fl", 0xABCDE)]  # fmt: skip
         for protocol, layer in (("tcp", TCP), ("udp", UDP), ("sctp", SCTP)):
-            if layer in PACKETS[name]:
+            if layer in packet:
                 rows += [Row(name, f"{protocol}.src", 4242, layer, "sport", 4242),
                          Row(name, f"{protocol}.dst", 4242, layer, "dport", 4242)]  # fmt: skip
     arp = (("op", 2, "op", 2), ("spa", NUMBER4, "psrc", ADDRESS4),
