@@ -151,50 +151,55 @@ static __always_inline int read_icmp(struct __sk_buff *skb, struct machine *m,
 	return order_icmp(s, type, l4 & 0xff, READ_BE16(s->header));
 }
 
+/* The upper header of a protocol with ports: -1 if it cannot be. */
 static __always_inline int read_ports(struct __sk_buff *skb, struct machine *m,
-				      struct ct_scratch *s)
+				      struct ct_scratch *s, __u32 proto)
 {
-	__u32 sport = m->w[W_L4] >> 16, dport = m->w[W_L4] & 0xffff;
-	__u32 proto = s->key.proto;
-
-	if (!sport || !dport)
+	if (!(m->w[W_L4] >> 16) || !(m->w[W_L4] & 0xffff))
 		return -1; /* or no header at all */
-	if (m->l4 && proto == PROTO_TCP && read_tcp(skb, m, s))
-		return -1;
-	if (m->l4 && proto == PROTO_UDP && read_udp(skb, m, s))
-		return -1;
-	order_ports(s, sport, dport);
-	return 0;
+	if (!m->l4)
+		return 0; /* later fragment */
+	if (proto == PROTO_TCP)
+		return read_tcp(skb, m, s);
+	return proto == PROTO_UDP ? read_udp(skb, m, s) : 0;
 }
 
 /* From packet to key; -1 if the packet cannot be tracked. */
 static __always_inline int read_packet(struct __sk_buff *skb, struct machine *m,
 				       struct ct_scratch *s, __u32 zone)
 {
-	__u32 proto = m->w[W_IP_META] >> 24;
+	__u32 family = m->w[W_CLASS] & CLASS_IP4 ? 4 : 6;
+	__u32 proto = m->w[W_IP_META] >> 24, l4 = 0;
 
-	__builtin_memset(&s->key, 0, sizeof(s->key));
 	s->related = 0;
 	if (!m->ip_end)
 		return -1;
+	if (has_ports(proto)) {
+		if (read_ports(skb, m, s, proto))
+			return -1;
+		l4 = m->w[W_L4];
+	}
+	if (family == 4 && proto != PROTO_ICMP) {
+		order_ip4(s, zone, proto, m->w[W_IP4_SRC], m->w[W_IP4_DST],
+			  l4 >> 16, l4 & 0xffff);
+		return 0;
+	}
+	__builtin_memset(&s->key, 0, sizeof(s->key));
 	s->key.zone = zone;
 	s->key.proto = proto;
-	if (m->w[W_CLASS] & CLASS_IP4) {
-		s->key.family = 4;
+	s->key.family = family;
+	if (family == 4) {
 		s->key.addr0[3] = m->w[W_IP4_SRC];
 		s->key.addr1[3] = m->w[W_IP4_DST];
-	} else {
-		s->key.family = 6;
-		for (int i = 0; i < 4; i++) {
-			s->key.addr0[i] = m->w[W_IP6_SRC0 + i];
-			s->key.addr1[i] = m->w[W_IP6_DST0 + i];
-		}
-	}
-	if (has_ports(proto))
-		return read_ports(skb, m, s);
-	if (is_icmp(s->key.family, proto))
 		return read_icmp(skb, m, s);
-	order_ports(s, 0, 0);
+	}
+	for (int i = 0; i < 4; i++) {
+		s->key.addr0[i] = m->w[W_IP6_SRC0 + i];
+		s->key.addr1[i] = m->w[W_IP6_DST0 + i];
+	}
+	if (proto == PROTO_ICMPV6)
+		return read_icmp(skb, m, s);
+	order_ports(s, l4 >> 16, l4 & 0xffff);
 	return 0;
 }
 
@@ -223,7 +228,7 @@ static __always_inline int is_alive(const struct conn *conn, __u64 now,
 static __always_inline int same_key(const struct conn_key *a,
 				    const struct conn_key *b)
 {
-	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
+	const key_word *x = (const key_word *)a, *y = (const key_word *)b;
 
 	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) |
 		 (x[4] ^ y[4]));

@@ -67,7 +67,8 @@ extern struct ct_frags_map ct_frags SEC(".maps");
  * would take too much stack: keys must lie in a map or on the stack (6.1).
  */
 struct ct_scratch {
-	struct conn_key key; /* connection of the packet at hand */
+	/* connection of the packet at hand; aligned to be written by words */
+	struct conn_key key __attribute__((aligned(8)));
 	struct conn_key seen; /* of the last packet that had an entry; zone 0
 			       * with family 0: none */
 	struct conn value; /* entry to insert */
