@@ -12,7 +12,7 @@ multiply entries become unnamed sets in a space of their own field.
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from iovisor_ovn.abi import Limit, Space
@@ -126,6 +126,10 @@ class SetTable:
             for member in item.members:
                 self._remove(member, item.id)
             self._free.append(item.id)
+
+    def items(self) -> Iterator[tuple[str, int]]:
+        """Name and id of every set."""
+        return ((name, item.id) for name, item in self._ids.items())
 
     def size(self, name: str) -> int:
         """Members of a set, 0 if there is none of this name."""

@@ -11,6 +11,7 @@ from iovisor_ovn.abi import STRUCTS
 from iovisor_ovn.compiler.image import Delta, Image
 from iovisor_ovn.compiler.sets import Member, SetTable, space_width
 from iovisor_ovn.dataplane.machine import Machine
+from iovisor_ovn.errors import DataplaneError
 
 __all__ = ["Applier"]
 
@@ -27,16 +28,27 @@ class Applier:
         self._sets = sets
         self._members: dict[Member, int] = {}
         self._dimensions: dict[int, tuple[int, bool]] = {}
+        # What the compiler has handed over and the machine has not taken yet.
+        self._changes: dict[Member, tuple[int, ...]] = {}
+        self._delta = Delta()
+        # Lists that members may name since an attempt that failed.
+        self._held: list[int] = []
 
     def write_lists(self) -> None:
         """Write new lists now: records that name them are about to be written."""
         self._write_arrays(self._image.drain_lists())
 
     def apply(self) -> bool:
-        """Write everything that changed; tells whether stages did."""
-        stale = self._write_members(self._sets.drain())
+        """Write everything that changed; tells whether stages did.
+
+        Raises DataplaneError, as where a map is full; the next call does what is left.
+        """
+        self._changes |= self._sets.drain()
+        stale = self._write_members(self._changes)
+        self._changes = {}
         self._write_dimensions()
-        delta = self._image.drain()
+        _join(self._delta, self._image.drain())
+        delta = self._delta
         if delta:
             self._write_arrays(delta)
             for key_class, entries in enumerate(delta.entries):
@@ -44,35 +56,53 @@ class Applier:
             self._machine.switch_rows(delta.rows)
             for key_class, keys in enumerate(delta.gone):
                 self._machine.delete_entries(key_class, keys)
+            self._delta = Delta()
         for index in stale:
             self._image.release_list(index)
-        return bool(delta)
+        return bool(delta.rows) or any(delta.entries)
 
     def _write_arrays(self, delta: Delta) -> None:
+        """Write array elements; they are written once, as others may have them later."""
         for name in ("insns", "guards", "shapes", "lists", "slots"):
-            for index, data in getattr(delta, name):
+            elements: list[tuple[int, bytes]] = getattr(delta, name)
+            for index, data in elements:
                 self._machine.write_array(name, index, data)
+            elements.clear()
 
     def _write_members(self, changes: Mapping[Member, tuple[int, ...]]) -> list[int]:
         """Resolve values to their new lists; returns the lists that they had."""
-        stale = []
-        lists = {member: self._image.take_list(ids) for member, ids in changes.items()}
-        self.write_lists()
-        fresh: dict[str, dict[bytes, bytes]] = {"members": {}, "prefixes": {}}
+        lists: dict[Member, int] = {}
+        try:
+            for member, ids in changes.items():
+                lists[member] = self._image.take_list(ids)
+            self.write_lists()
+            self._put_members(lists)
+        except DataplaneError:
+            held, self._held = self._held, list(lists.values())
+            for index in held:
+                self._image.release_list(index)
+            raise
+        stale, self._held = self._held, []
         for member, index in lists.items():
-            name, key = _member_key(member)
             old = self._members.pop(member, 0)
             if index:
                 self._members[member] = index
-                fresh[name][key] = index.to_bytes(4, "little")
             elif old:
+                name, key = _member_key(member)
                 self._machine.maps[name].delete(key, missing_ok=True)
             if old:
                 stale.append(old)
+        return stale
+
+    def _put_members(self, lists: Mapping[Member, int]) -> None:
+        fresh: dict[str, dict[bytes, bytes]] = {"members": {}, "prefixes": {}}
+        for member, index in lists.items():
+            if index:
+                name, key = _member_key(member)
+                fresh[name][key] = index.to_bytes(4, "little")
         for name, items in fresh.items():
             if items:
                 self._machine.maps[name].update_many(b"".join(items), b"".join(items.values()))
-        return stale
 
     def _write_dimensions(self) -> None:
         for dimension in self._sets.dimensions:
@@ -85,6 +115,20 @@ class Applier:
                 self._machine.put_dimension(
                     dimension.index, dimension.space, prefixes=state[1], pieces=pieces
                 )
+
+
+def _join(delta: Delta, later: Delta) -> None:
+    """Let ``delta`` do what itself and then ``later`` would do."""
+    for name in ("insns", "guards", "shapes", "lists", "slots"):
+        getattr(delta, name).extend(getattr(later, name))
+    both = zip(delta.entries, delta.gone, later.entries, later.gone, strict=True)
+    for entries, gone, new_entries, new_gone in both:
+        for key in new_gone:
+            entries.pop(key, None)
+        gone.update(new_gone)
+        entries.update(new_entries)
+        gone.difference_update(new_entries)
+    delta.rows |= later.rows
 
 
 def _member_key(member: Member) -> tuple[str, bytes]:

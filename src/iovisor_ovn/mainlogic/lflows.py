@@ -8,6 +8,7 @@ that a change of a row leads to the units that depend on it and to no others.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 from uuid import UUID
 
 from iovisor_ovn.abi import Limit
@@ -15,7 +16,7 @@ from iovisor_ovn.compiler.image import Image
 from iovisor_ovn.compiler.patterns import Unexecutable, compile_conjunction
 from iovisor_ovn.compiler.programs import ProgramCompiler
 from iovisor_ovn.compiler.sets import SetTable
-from iovisor_ovn.errors import LanguageError
+from iovisor_ovn.errors import LanguageError, MapFullError
 from iovisor_ovn.language import (
     ActionList,
     Conjunction,
@@ -24,6 +25,7 @@ from iovisor_ovn.language import (
     parse_actions,
     parse_match,
 )
+from iovisor_ovn.mainlogic.set_use import SetUse
 from iovisor_ovn.mainlogic.southbound import Flow
 from iovisor_ovn.mainlogic.world import World
 
@@ -32,6 +34,9 @@ __all__ = ["Dependency", "Diagnostic", "FlowTable"]
 #: What a unit asked for: kind (port, set, group, resident), datapath or None, name.
 Dependency = tuple[str, UUID | None, str]
 Unit = tuple[UUID, UUID]  # flow, datapath
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 #: Stages behind these are the agent's own.
 _TABLES = (Limit.PORTSEC_IN, Limit.PORTSEC_OUT - Limit.EGRESS)
@@ -92,12 +97,13 @@ class _DatapathNames:
 class FlowTable:
     """All logical flows; those of local datapaths are in the image."""
 
-    def __init__(self, world: World, image: Image, sets: SetTable,
+    def __init__(self, world: World, image: Image, sets: SetTable, use: SetUse,
                  address_sets: Mapping[str, object]) -> None:  # fmt: skip
         """Flows go into ``image``; ``address_sets`` are the names that exist."""
         self._world = world
         self._image = image
         self._sets = sets
+        self._use = use
         self._address_sets = address_sets
         self.symbols = SymbolTable.default()
         self.templates: Mapping[str, str] = {}
@@ -106,7 +112,9 @@ class FlowTable:
         self.unsupported: dict[str, set[Unit]] = {}
         self.verb_names: list[str] = []
         self._verb_of: dict[Unit, str] = {}
+        self._broken: dict[UUID, set[Unit]] = {}
         self._dp_groups: dict[UUID, frozenset[UUID]] = {}
+        self._groups_of: dict[UUID, set[UUID]] = {}
         self._of_datapath: dict[UUID, set[UUID]] = {}
         self._of_group: dict[UUID, set[UUID]] = {}
         self._users: dict[Dependency, set[Unit]] = {}
@@ -125,18 +133,17 @@ class FlowTable:
             self._of_datapath.setdefault(flow.datapath, set()).add(flow.uuid)
         elif flow.group is not None:
             self._of_group.setdefault(flow.group, set()).add(flow.uuid)
-        self._mark(flow.uuid, self._datapaths_of(flow))
+        self._dirty.update((flow.uuid, datapath) for datapath in self._datapaths_of(flow))
 
     def drop(self, uuid: UUID) -> None:
         """Forget a flow."""
         flow = self.flows.pop(uuid, None)
         if flow is None:
             return
-        self.diagnostics.pop(uuid, None)
         if flow.datapath is not None:
-            self._of_datapath[flow.datapath].discard(uuid)
+            _discard(self._of_datapath, flow.datapath, uuid)
         elif flow.group is not None:
-            self._of_group[flow.group].discard(uuid)
+            _discard(self._of_group, flow.group, uuid)
         for datapath in self._datapaths_of(flow):
             self._remove((uuid, datapath))
 
@@ -144,10 +151,15 @@ class FlowTable:
         """Set the datapaths of a datapath group."""
         before, now = self._dp_groups.get(group, frozenset()), frozenset(datapaths)
         self._dp_groups[group] = now
+        for datapath in before - now:
+            _discard(self._groups_of, datapath, group)
+        for datapath in now - before:
+            self._groups_of.setdefault(datapath, set()).add(group)
+        local = self._world.local.keys()
         for uuid in self._of_group.get(group, ()):
-            for datapath in before - now:
+            for datapath in (before - now) & local:
                 self._remove((uuid, datapath))
-            self._mark(uuid, now - before)
+            self._dirty.update((uuid, datapath) for datapath in (now - before) & local)
 
     def drop_group(self, group: UUID) -> None:
         """Forget a datapath group."""
@@ -179,14 +191,26 @@ class FlowTable:
     # -- compiling -----------------------------------------------------------------------
 
     def compile(self) -> int:
-        """Bring the image up to date; returns the number of units compiled."""
-        units, self._dirty = self._dirty, set()
+        """Bring the image up to date; returns the number of units compiled.
+
+        Raises :class:`MapFullError`; the next call does what is left.
+        """
         count = 0
-        for unit in units:
+        while self._dirty:
+            unit = self._dirty.pop()
             flow = self.flows.get(unit[0])
-            if flow is not None and unit[1] in self._world.local:
+            if flow is None or unit[1] not in self._world.local:
+                continue
+            try:
                 self._compile(unit, flow)
-                count += 1
+            except MapFullError:
+                # Half a flow could do harm: rather none, until there is room.
+                self._remove(unit)
+                self._dirty.add(unit)
+                raise
+            count += 1
+        if count:
+            self._use.look_again()
         return count
 
     def _compile(self, unit: Unit, flow: Flow) -> None:
@@ -208,6 +232,7 @@ class FlowTable:
             self.diagnostics[flow.uuid] = Diagnostic(
                 flow.uuid, error.source, error.column, error.message
             )
+            self._broken.setdefault(flow.uuid, set()).add(unit)
             return
         except Unexecutable as error:
             self._note_unsupported(unit, str(error))
@@ -216,6 +241,7 @@ class FlowTable:
             return
         finally:
             self._remember(unit, frozenset(names.asked))
+        self._use.note(unit, patterns)
         if compiled.unsupported:
             self._note_unsupported(unit, compiled.unsupported)
         where = (self._world.local[unit[1]], flow.table + (Limit.EGRESS if flow.egress else 0))
@@ -225,7 +251,7 @@ class FlowTable:
         """Parsed texts of a flow; raises LanguageError."""
         if flow.table >= _TABLES[flow.egress]:
             raise LanguageError(f"there is no table {flow.table}", 0, flow.match)
-        if len(self._matches) > _CACHE_LIMIT:
+        if max(len(self._matches), len(self._actions)) > _CACHE_LIMIT:
             self._matches.clear()
             self._actions.clear()
         action_key = (flow.actions, flow.egress, flow.table)
@@ -256,22 +282,19 @@ class FlowTable:
         self._verb_of[unit] = verb
 
     def _datapaths_of(self, flow: Flow) -> Iterable[UUID]:
+        """Local datapaths that a flow is for; there are no units of others."""
+        local = self._world.local
         if flow.datapath is not None:
-            return (flow.datapath,)
+            return (flow.datapath,) if flow.datapath in local else ()
         if flow.group is not None:
-            return self._dp_groups.get(flow.group, frozenset())
+            return [uuid for uuid in self._dp_groups.get(flow.group, ()) if uuid in local]
         return ()
 
     def _flows_of(self, datapath: UUID) -> list[UUID]:
         flows = list(self._of_datapath.get(datapath, ()))
-        for group, datapaths in self._dp_groups.items():
-            if datapath in datapaths:
-                flows.extend(self._of_group.get(group, ()))
+        for group in self._groups_of.get(datapath, ()):
+            flows.extend(self._of_group.get(group, ()))
         return flows
-
-    def _mark(self, uuid: UUID, datapaths: Iterable[UUID]) -> None:
-        local = self._world.local
-        self._dirty.update((uuid, datapath) for datapath in datapaths if datapath in local)
 
     def _remember(self, unit: Unit, asked: frozenset[Dependency]) -> None:
         self._asked[unit] = asked
@@ -279,14 +302,24 @@ class FlowTable:
             self._users.setdefault(name, set()).add(unit)
 
     def _remove(self, unit: Unit) -> None:
+        # What is not to be there any more is not to be compiled either.
+        self._dirty.discard(unit)
         self._image.remove_flow(unit)
+        self._use.drop(unit)
         for name in self._asked.pop(unit, ()):
-            users = self._users[name]
-            users.discard(unit)
-            if not users:
-                del self._users[name]
+            _discard(self._users, name, unit)
         verb = self._verb_of.pop(unit, None)
         if verb is not None:
-            self.unsupported[verb].discard(unit)
-            if not self.unsupported[verb]:
-                del self.unsupported[verb]
+            _discard(self.unsupported, verb, unit)
+        if unit[0] in self._broken:
+            _discard(self._broken, unit[0], unit)
+            if unit[0] not in self._broken:
+                del self.diagnostics[unit[0]]
+
+
+def _discard(known: dict[_Key, set[_Value]], key: _Key, value: _Value) -> None:
+    values = known.get(key)
+    if values is not None:
+        values.discard(value)
+        if not values:
+            del known[key]

@@ -11,19 +11,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import ovs.vlog
+
 from iovisor_ovn.abi import STRUCTS
 from iovisor_ovn.dataplane.machine import Machine
-from iovisor_ovn.mainlogic.southbound import Neighbour
+from iovisor_ovn.errors import MapFullError
+from iovisor_ovn.mainlogic.southbound import Neighbour, PortBinding
 from iovisor_ovn.mainlogic.world import World
 
 __all__ = ["NeighbourTable", "Place", "mac_number", "mac_text"]
 
+_log = ovs.vlog.Vlog("neighbours")
 _KEY = STRUCTS["neigh_key"]
 _VALUE = STRUCTS["neigh"]
 _FDB_KEY = STRUCTS["fdb_key"]
 _FDB_VALUE = STRUCTS["fdb"]
 
-Place = tuple[UUID, str, str]  # datapath, logical port, IP address
+Place = tuple[UUID, str, str]  # datapath, logical port, IP address as ipaddress writes it
 Resolved = Callable[[int, int, int, int], None]  # datapath index, port key, address, MAC
 
 
@@ -48,9 +52,28 @@ class _Known:
     learned: dict[UUID, int] = field(default_factory=dict)
     static: dict[UUID, tuple[int, bool]] = field(default_factory=dict)
 
+    def says(self, row: UUID, mac: int, override: bool | None) -> bool:
+        """Whether a row said the same before."""
+        if override is None:
+            return self.learned.get(row) == mac
+        return self.static.get(row) == (mac, override)
+
+
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """An FDB row; ``datapath`` and ``port`` are tunnel keys."""
+
+    datapath: int
+    mac: int
+    port: int
+
 
 class NeighbourTable:
-    """All neighbour and FDB rows; those of local datapaths are in the maps."""
+    """All neighbour and FDB rows; those of local datapaths are in the maps.
+
+    ``on_resolved`` is called when a neighbour becomes known, ``on_gone`` with the index of a
+    datapath that is no longer local, before the index stands for another.
+    """
 
     def __init__(self, machine: Machine, world: World) -> None:
         """Write into ``machine``."""
@@ -58,9 +81,12 @@ class NeighbourTable:
         self._world = world
         self._rows: dict[UUID, Place] = {}
         self._known: dict[Place, _Known] = {}
-        self._of_datapath: dict[UUID, set[Place]] = {}
-        self._fdb: dict[UUID, tuple[int, int, int]] = {}  # datapath key, MAC, port key
+        self._of_port: dict[UUID, dict[str, set[Place]]] = {}
+        self._fdb: dict[UUID, _Learned] = {}
+        self._fdb_rows: dict[int, dict[int, list[UUID]]] = {}  # datapath key, MAC
+        self._full: set[str] = set()
         self.on_resolved: Resolved = _ignore
+        self.on_gone: Callable[[int], None] = _ignore_gone
 
     def learned(self, place: Place) -> tuple[UUID, int] | None:
         """Row and MAC of what is learned about a place."""
@@ -69,25 +95,42 @@ class NeighbourTable:
 
     def fdb_row(self, datapath_key: int, mac: int) -> tuple[UUID, int] | None:
         """Row and port key of a learned MAC address."""
-        for uuid, (key, known, port) in self._fdb.items():
-            if (key, known) == (datapath_key, mac):
-                return uuid, port
-        return None
+        rows = self._fdb_rows.get(datapath_key, {}).get(mac)
+        return (rows[-1], self._fdb[rows[-1]].port) if rows else None
+
+    def mac_of(self, index: int, port: int, address: int) -> int:
+        """The MAC that the machine would use for a neighbour now, 0 if it knows none."""
+        value = self._machine.maps["neighbours"].lookup(_neighbour_key(index, port, address))
+        if value is None:
+            return 0
+        known = _VALUE.unpack(value)
+        learned = _number(known["mac_hi"]) << 32 | _number(known["mac_lo"])
+        static = _number(known["static_hi"]) << 32 | _number(known["static_lo"])
+        return _preferred(learned, static, bool(known["overrides"]))
+
+    # -- rows ----------------------------------------------------------------------------
 
     def put(self, row: Neighbour) -> None:
         """Add or replace a row; one whose addresses cannot be read is as good as none."""
-        self.drop(row.uuid)
-        mac = mac_number(row.mac)
-        if mac is None or _address(row.ip) is None:
+        mac, address = mac_number(row.mac), _address(row.ip)
+        if mac is None or address is None:
+            self.drop(row.uuid)
             return
-        place = (row.datapath, row.port, row.ip)
+        place = (row.datapath, row.port, str(address))
+        known = self._known.get(place)
+        if known is not None and known.says(row.uuid, mac, row.override):
+            return  # northd and other agents touch timestamps all the time
+        if self._rows.get(row.uuid) != place:
+            self.drop(row.uuid)
         self._rows[row.uuid] = place
         known = self._known.setdefault(place, _Known())
+        known.learned.pop(row.uuid, None)
+        known.static.pop(row.uuid, None)
         if row.override is None:
             known.learned[row.uuid] = mac
         else:
             known.static[row.uuid] = (mac, row.override)
-        self._of_datapath.setdefault(row.datapath, set()).add(place)
+        self._of_port.setdefault(row.datapath, {}).setdefault(row.port, set()).add(place)
         self._write(place)
 
     def drop(self, uuid: UUID) -> None:
@@ -100,91 +143,145 @@ class NeighbourTable:
         known.static.pop(uuid, None)
         if not known.learned and not known.static:
             del self._known[place]
-            self._of_datapath[place[0]].discard(place)
+            ports = self._of_port[place[0]]
+            ports[place[1]].discard(place)
+            if not ports[place[1]]:
+                del ports[place[1]]
+            if not ports:
+                del self._of_port[place[0]]
         self._write(place)
 
     def put_fdb(self, uuid: UUID, datapath_key: int, mac: str, port: int) -> None:
         """Add or replace an FDB row."""
         number = mac_number(mac)
-        self.drop_fdb(uuid)
-        if number is None:
+        new = None if number is None else _Learned(datapath_key, number, port)
+        if self._fdb.get(uuid) == new:
             return
-        self._fdb[uuid] = (datapath_key, number, port)
-        for index in self._indexes(datapath_key):
-            self._write_fdb(index, number, port)
+        self.drop_fdb(uuid)
+        if new is not None:
+            self._fdb[uuid] = new
+            macs = self._fdb_rows.setdefault(new.datapath, {})
+            macs.setdefault(new.mac, []).append(uuid)
+            self._write_fdb(new)
 
     def drop_fdb(self, uuid: UUID) -> None:
         """Forget an FDB row."""
         old = self._fdb.pop(uuid, None)
         if old is None:
             return
-        for index in self._indexes(old[0]):
-            key = _fdb_key(index, old[1])
-            self._machine.maps["fdb_entries"].delete(key, missing_ok=True)
+        macs = self._fdb_rows[old.datapath]
+        macs[old.mac].remove(uuid)
+        if not macs[old.mac]:
+            del macs[old.mac]
+        if not macs:
+            del self._fdb_rows[old.datapath]
+        self._write_fdb(old)
+
+    # -- datapaths and ports -------------------------------------------------------------
 
     def datapath_is_local(self, uuid: UUID) -> None:
         """Write what is known of a datapath."""
-        for place in self._of_datapath.get(uuid, ()):
-            self._write(place)
-        key = self._world.datapaths[uuid].key
-        for datapath_key, mac, port in self._fdb.values():
-            if datapath_key == key:
-                self._write_fdb(self._world.local[uuid], mac, port)
+        for places in self._of_port.get(uuid, {}).values():
+            for place in places:
+                self._write(place)
+        for rows in self._fdb_rows.get(self._world.datapaths[uuid].key, {}).values():
+            self._write_fdb(self._fdb[rows[-1]])
 
     def datapath_is_gone(self, index: int) -> None:
         """Delete everything about a datapath, also what only the machine had learned."""
-        prefix = index.to_bytes(4, "little")
         for name in ("neighbours", "fdb_entries"):
-            table = self._machine.maps[name]
-            stale = [key for key, _value in table.items() if key.startswith(prefix)]
-            if stale:
-                table.delete_many(b"".join(stale))
+            self._clear(name, index.to_bytes(4, "little"))
+        self.on_gone(index)
+
+    def port_is_here(self, datapath: UUID, name: str) -> None:
+        """Write what is known of a port's neighbours: its key is another now, if it has one."""
+        for place in self._of_port.get(datapath, {}).get(name, ()):
+            self._write(place)
+
+    def port_is_gone(self, port: PortBinding) -> None:
+        """Delete the neighbours of a port; its key may be another's now."""
+        index = self._world.local.get(port.datapath)
+        if index is None:
+            return
+        known = port.name in self._of_port.get(port.datapath, {})
+        # Routers' ports may have neighbours that no row tells of yet.
+        if known or self._world.datapaths[port.datapath].is_router:
+            prefix = index.to_bytes(4, "little") + port.key.to_bytes(4, "little")
+            self._clear("neighbours", prefix)
+            other = self._world.port_at(port.datapath, port.key)
+            if other is not None:
+                self.port_is_here(other.datapath, other.name)
+
+    # -- maps ----------------------------------------------------------------------------
+
+    def _clear(self, name: str, prefix: bytes) -> None:
+        table = self._machine.maps[name]
+        stale = [key for key, _value in table.items() if key.startswith(prefix)]
+        if stale:
+            table.delete_many(b"".join(stale))
 
     def _write(self, place: Place) -> None:
-        key = self._key(place)
-        if key is None:
+        index = self._world.local.get(place[0])
+        port = self._world.ports_of.get(place[0], {}).get(place[1])
+        if index is None or port is None:
             return
+        address = int(ipaddress.ip_address(place[2]))
+        key = _neighbour_key(index, port.key, address)
         known = self._known.get(place)
         table = self._machine.maps["neighbours"]
         if known is None:
             table.delete(key, missing_ok=True)
             return
-        learned = next(iter(known.learned.values()), 0)
-        static, overrides = next(iter(known.static.values()), (0, False))
+        learned = next(reversed(known.learned.values()), 0)
+        static, overrides = next(reversed(known.static.values()), (0, False))
         value = _VALUE.pack(
             mac_hi=learned >> 32, mac_lo=learned & 0xFFFFFFFF,
             static_hi=static >> 32, static_lo=static & 0xFFFFFFFF, overrides=int(overrides),
         )  # fmt: skip
-        table.update(key, value)
-        port = self._world.ports.get(place[1])
-        address = _address(place[2])
-        if port is not None and address is not None:
-            mac = static if static and (overrides or not learned) else learned
-            self.on_resolved(self._world.local[place[0]], port.key, int(address), mac)
+        self._put("neighbours", key, value)
+        self.on_resolved(index, port.key, address, _preferred(learned, static, overrides))
 
-    def _key(self, place: Place) -> bytes | None:
-        index = self._world.local.get(place[0])
-        port = self._world.ports.get(place[1])
-        address = _address(place[2])
-        if index is None or port is None or address is None:
-            return None
-        number = int(address)
-        words = tuple((number >> shift) & 0xFFFFFFFF for shift in (96, 64, 32, 0))
-        return _KEY.pack(dp=index, port=port.key, ip=words)
+    def _write_fdb(self, what: _Learned) -> None:
+        """Write what is learned about a MAC address, or that nothing is."""
+        index = self._world.index_of_key(what.datapath)
+        if index is None:
+            return
+        table, key = self._machine.maps["fdb_entries"], _fdb_key(index, what.mac)
+        row = self.fdb_row(what.datapath, what.mac)
+        if row is None:
+            table.delete(key, missing_ok=True)
+        else:
+            self._put("fdb_entries", key, _FDB_VALUE.pack(port=row[1]))
 
-    def _indexes(self, datapath_key: int) -> list[int]:
-        return [
-            index
-            for uuid, index in self._world.local.items()
-            if self._world.datapaths[uuid].key == datapath_key
-        ]
-
-    def _write_fdb(self, index: int, mac: int, port: int) -> None:
-        self._machine.maps["fdb_entries"].update(_fdb_key(index, mac), _FDB_VALUE.pack(port=port))
+    def _put(self, name: str, key: bytes, value: bytes) -> None:
+        """Write an entry; without room the machine asks or floods as if there were no row."""
+        try:
+            self._machine.maps[name].update(key, value)
+        except MapFullError as error:
+            if name not in self._full:
+                _log.warn(f"neighbour_not_stored reason={error}")
+            self._full.add(name)
+        else:
+            self._full.discard(name)
 
 
 def _fdb_key(index: int, mac: int) -> bytes:
     return _FDB_KEY.pack(dp=index, mac_hi=mac >> 32, mac_lo=mac & 0xFFFFFFFF)
+
+
+def _neighbour_key(index: int, port: int, address: int) -> bytes:
+    words = tuple((address >> shift) & 0xFFFFFFFF for shift in (96, 64, 32, 0))
+    return _KEY.pack(dp=index, port=port, ip=words)
+
+
+def _preferred(learned: int, static: int, overrides: bool) -> int:
+    """The address that counts where both are known (OVN controller/lflow.c)."""
+    return static if static and (overrides or not learned) else learned
+
+
+def _number(value: int | tuple[int, ...]) -> int:
+    assert isinstance(value, int)
+    return value
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -195,4 +292,8 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _ignore(_index: int, _port: int, _address: int, _mac: int) -> None:
+    """Nobody waits."""
+
+
+def _ignore_gone(_index: int) -> None:
     """Nobody waits."""

@@ -10,6 +10,7 @@ One pass (:meth:`Pipeline.update`):
 5. devices of new ports are hooked, those of old ones let go.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
@@ -20,14 +21,16 @@ from iovisor_ovn.abi import DpFlag
 from iovisor_ovn.compiler.image import Capacity, Image
 from iovisor_ovn.compiler.sets import SetTable, parse_member
 from iovisor_ovn.dataplane.machine import Machine
-from iovisor_ovn.errors import DeviceError
+from iovisor_ovn.errors import AttachError, DataplaneError, DeviceError, MapFullError
 from iovisor_ovn.language import SymbolTable
 from iovisor_ovn.mainlogic.apply import Applier
 from iovisor_ovn.mainlogic.lflows import Dependency, FlowTable
 from iovisor_ovn.mainlogic.neighbours import NeighbourTable
 from iovisor_ovn.mainlogic.portmap import Interface, PortMap
 from iovisor_ovn.mainlogic.security_flows import SecurityFlows
+from iovisor_ovn.mainlogic.set_use import SetUse
 from iovisor_ovn.mainlogic.southbound import (
+    Group,
     PortBinding,
     Row,
     read_datapath,
@@ -43,6 +46,7 @@ from iovisor_ovn.mainlogic.world import World
 __all__ = ["Change", "Pipeline"]
 
 _log = ovs.vlog.Vlog("pipeline")
+_RELEASE = re.compile(r"\d+\.\d+(?!\d)")
 
 
 class Change(Protocol):
@@ -76,11 +80,16 @@ class Pipeline:
         self._applier = Applier(machine, self.image, self.sets)
         self._address_sets: dict[str, UUID] = {}
         self._set_names: dict[UUID, str] = {}
-        self.flows = FlowTable(self.world, self.image, self.sets, self._address_sets)
+        self._group_rows: dict[str, UUID] = {}
+        self._group_names: dict[UUID, str] = {}
+        self._templates: dict[UUID, tuple[str, dict[str, str]]] = {}
+        self._set_use = SetUse(self.sets, self._has_set)
+        self.flows = FlowTable(self.world, self.image, self.sets, self._set_use, self._address_sets)
         self.ports = PortMap(machine, self.world, self.image, self.sets, self._applier)
         self.neighbours = NeighbourTable(machine, self.world)
-        self._security = SecurityFlows(self.world, self.image, self.sets)
+        self._security = SecurityFlows(self.world, self.image, self.sets, self._set_use)
         self._topology_changed = False
+        self._zones_changed = False
         self._hooked: frozenset[int] | None = None
         self._readers: dict[str, Callable[[Change], None]] = {
             "Datapath_Binding": self._datapath_changed,
@@ -108,29 +117,37 @@ class Pipeline:
     ) -> None:
         """Bring the maps to what the rows, interfaces (by logical port) and zones say.
 
-        Returns when they are live. Raises :class:`MapFullError` when something does not fit:
-        the pipelines that ran before go on.
+        Returns when they are live. Raises DataplaneError when something does not fit or a device
+        refuses: all else is live then, or goes on as it was where maps are full. The next call
+        does what is left.
         """
         if chassis != self.world.chassis:
-            self.world.chassis = chassis
-            self.ports.ports_changed(self.world.ports)
+            self._chassis_changed(chassis)
         for change in changes:
             reader = self._readers.get(change.table)
             if reader is not None:
                 reader(change)
-        zones_changed = zones != self.ports.zones
-        self._topology_changed |= self.ports.note_local(interfaces, zones)
+        self._zones_changed |= zones != self.ports.zones
+        moved = self.ports.note_local(interfaces, zones)
+        self._topology_changed |= bool(moved)
+        self._security.changed(moved)
+        problems: list[DataplaneError] = []
         if self._topology_changed:
-            self._relocate()
-        if zones_changed:
+            self._relocate(problems)
+        if self._zones_changed:
             for uuid in self.world.local:
                 self._put_datapath(uuid)
+            self._zones_changed = False
         count = self.flows.compile()
-        self._security.compile()
+        self._security.compile(self.ports.interfaces)
         self.ports.compile()
         if self._applier.apply():
             _log.dbg(f"image_applied units={count} entries={self.image.entry_count}")
-        self._hook_devices()
+        if self._set_use.forget_unused():
+            self._applier.apply()
+        self._hook_devices(problems)
+        if problems:
+            raise problems[0]
 
     def recompute(self) -> None:
         """Compile everything again at the next update."""
@@ -148,19 +165,27 @@ class Pipeline:
 
     # -- changes of rows -----------------------------------------------------------------
 
+    def _chassis_changed(self, chassis: str) -> None:
+        """Residence, templates and gateway ports depend on who we are."""
+        self.world.chassis = chassis
+        self._topology_changed = True
+        self._take_templates()
+        self.recompute()
+
     def _datapath_changed(self, change: Change) -> None:
         uuid = change.row.uuid
-        self._topology_changed = True
         old = self.world.datapaths.get(uuid)
         new = None if change.kind == "delete" else read_datapath(change.row)
-        if old is not None and old != new:
-            index = self.world.local.pop(uuid, None)
-            if index is not None:
-                self._clear_datapath(uuid, index)
+        if old == new:
+            return
+        self._topology_changed = True
+        index = self.world.local.pop(uuid, None)
+        if index is not None:
+            self._clear_datapath(uuid, index)
         if new is not None:
-            self.world.datapaths[uuid] = new
+            self.world.put_datapath(new)
         else:
-            self.world.datapaths.pop(uuid, None)
+            self.world.drop_datapath(uuid)
 
     def _port_changed(self, change: Change) -> None:
         uuid = change.row.uuid
@@ -168,31 +193,37 @@ class Pipeline:
         new = None if change.kind == "delete" else read_port_binding(change.row)
         if new == old:
             return
-        self._topology_changed = True
         if new is not None:
             self.world.put_port(new)
         else:
             self.world.drop_port(uuid)
         moved = old is None or new is None or _place(old) != _place(new)
-        if old is not None and moved:
-            self.ports.port_is_gone(old.datapath, old.name)
+        both = [port for port in (old, new) if port is not None]
         asked: set[Dependency] = set()
         names: set[str] = set()
-        for port in (old, new):
-            if port is None:
-                continue
-            names.add(port.name)
-            peer = self.world.peer_of(port)
-            if peer is not None:
-                names.add(peer.name)
+        for port in both:
+            names |= {port.name, port.peer}
+            names.update(other.name for other in self.world.pointing_at(port.name))
             if moved:
                 asked.add(("port", port.datapath, port.name))
-            if old is None or new is None or old.chassis != new.chassis:
+            if moved or len({port.chassis for port in both}) > 1:
                 asked.add(("resident", None, port.name))
+        self._topology_changed |= moved or len({_links(port) for port in both}) > 1
         self.flows.changed(*asked)
         self.ports.ports_changed(names)
-        if moved or (old and new and old.port_security != new.port_security):
+        self.ports.groups_changed(self.world.groups_holding(uuid))
+        if moved or len({(port.port_security, port.parent) for port in both}) > 1:
             self._security.changed(names)
+        if moved:
+            self._port_moved(old, new)
+
+    def _port_moved(self, old: PortBinding | None, new: PortBinding | None) -> None:
+        if old is not None:
+            self.ports.port_is_gone(old.datapath, old.name)
+            self.neighbours.port_is_gone(old)
+        for port in (old, new):
+            if port is not None:
+                self.neighbours.port_is_here(port.datapath, port.name)
 
     def _flow_changed(self, change: Change) -> None:
         if change.kind == "delete":
@@ -214,12 +245,15 @@ class Pipeline:
             self.world.put_group(new)
         else:
             self.world.drop_group(uuid)
-        if old is None or new is None or (old.name, old.key) != (new.name, new.key):
+        if old is None or new is None or _spot(old) != _spot(new):
             for group in (old, new):
                 if group is not None:
                     self.flows.changed(("port", group.datapath, group.name))
             if old is not None:
                 self.ports.group_is_gone(old.datapath, old.name)
+                other = self.world.groups_of.get(old.datapath, {}).get(old.name)
+                if other is not None:
+                    self.ports.groups_changed((other.uuid,))
         self.ports.groups_changed((uuid,))
 
     def _address_set_changed(self, change: Change) -> None:
@@ -230,6 +264,7 @@ class Pipeline:
             del self._address_sets[old]
             self.sets.define(f"${old}", ())
             self.flows.changed(("set", None, old))
+            self._set_use.look_again()
         if change.kind == "delete":
             return
         self._set_names[uuid] = name
@@ -246,15 +281,31 @@ class Pipeline:
             self.flows.changed(("set", None, name))
 
     def _port_group_changed(self, change: Change) -> None:
-        group = read_port_group(change.row)
-        was_there = group.name in self.world.port_groups
-        if change.kind == "delete":
-            ports = self.world.drop_port_group(group.name)
-        else:
-            ports = self.world.put_port_group(group.name, group.ports)
-        self.ports.ports_changed(ports)
-        if was_there != (group.name in self.world.port_groups):
+        uuid = change.row.uuid
+        group = None if change.kind == "delete" else read_port_group(change.row)
+        old = self._group_names.pop(uuid, None)
+        # A row of the same name may have come before this one went.
+        if (
+            old is not None
+            and self._group_rows.get(old) == uuid
+            and (group is None or group.name != old)
+        ):
+            del self._group_rows[old]
+            self.ports.ports_changed(self.world.drop_port_group(old))
+            self.flows.changed(("group", None, old))
+            self._set_use.look_again()
+        if group is None:
+            return
+        self._group_names[uuid] = group.name
+        if group.name not in self._group_rows:
             self.flows.changed(("group", None, group.name))
+        self._group_rows[group.name] = uuid
+        self.ports.ports_changed(self.world.put_port_group(group.name, group.ports))
+
+    def _has_set(self, name: str) -> bool:
+        """Whether a named set has a row."""
+        rows = self._address_sets if name.startswith("$") else self._group_rows
+        return name[1:] in rows
 
     def _neighbour_changed(self, change: Change) -> None:
         neighbour = None if change.kind == "delete" else read_neighbour(change.row)
@@ -276,11 +327,19 @@ class Pipeline:
         )
 
     def _template_changed(self, change: Change) -> None:
-        chassis = next(iter(_as_list(getattr(change.row, "chassis", []))), None)
-        if getattr(chassis, "name", "") != self.world.chassis:
-            return
+        uuid = change.row.uuid
+        self._templates.pop(uuid, None)
         variables = getattr(change.row, "variables", {})
-        wanted = dict(variables) if change.kind != "delete" and isinstance(variables, dict) else {}
+        if change.kind != "delete" and isinstance(variables, dict):
+            self._templates[uuid] = (str(getattr(change.row, "chassis", "")), dict(variables))
+        self._take_templates()
+
+    def _take_templates(self) -> None:
+        """Put our chassis' variables into force."""
+        wanted: dict[str, str] = {}
+        for chassis, variables in self._templates.values():
+            if chassis == self.world.chassis:
+                wanted |= variables
         if wanted != self.flows.templates:
             self.flows.templates = wanted
             self.flows.recompile()
@@ -288,32 +347,33 @@ class Pipeline:
     def _global_changed(self, change: Change) -> None:
         options = getattr(change.row, "options", {})
         version = options.get("northd_internal_version", "") if isinstance(options, dict) else ""
-        release = ".".join(version.split(".")[:2])
-        symbols = SymbolTable.default(release if release[:1].isdigit() else "main")
+        release = _RELEASE.match(version)
+        symbols = SymbolTable.default(release[0] if release else "main")
         if symbols.release != self.flows.symbols.release:
             self.flows.symbols = symbols
             self.flows.recompile()
 
     # -- local datapaths -----------------------------------------------------------------
 
-    def _relocate(self) -> None:
-        self._topology_changed = False
+    def _relocate(self, problems: list[DataplaneError]) -> None:
         interfaces = self.ports.interfaces
-        bound = [
-            name
-            for name, port in self.world.ports.items()
-            if name in interfaces or port.parent in interfaces
-        ]
-        new, gone = self.world.relocate(bound)
+        nested = (child.name for name in interfaces for child in self.world.children_of(name))
+        new, gone = self.world.relocate((*interfaces, *nested))
         for uuid, index in gone.items():
             self._clear_datapath(uuid, index)
-        for uuid in new:
+        for uuid in sorted(new, key=str):
+            try:
+                self.world.settle(uuid)
+            except MapFullError as error:
+                problems.append(error)
+                return
             self._put_datapath(uuid)
             self._security.datapath_is_local(uuid)
             self._security.changed(self.world.ports_of.get(uuid, {}))
             self.flows.datapath_is_local(uuid)
             self.ports.datapath_is_local(uuid)
             self.neighbours.datapath_is_local(uuid)
+        self._topology_changed = False
 
     def _clear_datapath(self, uuid: UUID, index: int) -> None:
         self.flows.datapath_is_gone(uuid)
@@ -340,20 +400,23 @@ class Pipeline:
             return by_row
         return zones.get(f"{self.world.datapaths[uuid].name}_{kind}", 0)
 
-    def _hook_devices(self) -> None:
+    def _hook_devices(self, problems: list[DataplaneError]) -> None:
         wanted = {interface.ifindex for interface in self.ports.interfaces.values()}
         if self._hooked is None:
             # The first pass: what an earlier agent hooked runs its program until now.
             self._let_go(self.machine.attached() - wanted)
             self._hooked = frozenset()
-        for ifindex in wanted - self._hooked:
+        hooked = wanted & self._hooked
+        for ifindex in sorted(wanted - self._hooked):
             try:
                 self.machine.attach(ifindex)
+                hooked.add(ifindex)
             except DeviceError as error:
                 _log.warn(f"device_vanished ifindex={ifindex} reason={error}")
-                wanted.discard(ifindex)
+            except AttachError as error:
+                problems.append(error)
         self._let_go(self._hooked - wanted)
-        self._hooked = frozenset(wanted)
+        self._hooked = frozenset(hooked)
 
     def _let_go(self, devices: frozenset[int]) -> None:
         for ifindex in devices:
@@ -362,6 +425,16 @@ class Pipeline:
 
 def _place(port: PortBinding) -> tuple[UUID, str, int]:
     return (port.datapath, port.name, port.key)
+
+
+def _links(port: PortBinding) -> tuple[str, ...]:
+    """What datapaths are reached by, besides the port's place."""
+    chassis = port.chassis if port.type == "l3gateway" else ""
+    return (port.type, port.parent, port.peer, chassis)
+
+
+def _spot(group: Group) -> tuple[UUID, str, int]:
+    return (group.datapath, group.name, group.key)
 
 
 def _as_list(value: object) -> list[object]:

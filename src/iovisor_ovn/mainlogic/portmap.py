@@ -10,6 +10,7 @@ from iovisor_ovn.abi import STRUCTS, PortFlag, PortKind
 from iovisor_ovn.compiler.image import Image
 from iovisor_ovn.compiler.sets import SetTable
 from iovisor_ovn.dataplane.machine import Machine
+from iovisor_ovn.errors import DataplaneError
 from iovisor_ovn.mainlogic.apply import Applier
 from iovisor_ovn.mainlogic.southbound import PortBinding
 from iovisor_ovn.mainlogic.world import World
@@ -23,6 +24,7 @@ _DEVICE_KEY = STRUCTS["device_key"]
 _DELIVERABLE = (PortKind.VIF, PortKind.PATCH, PortKind.NESTED)
 
 Where = tuple[UUID, str]  # datapath; port name, or group name behind a NUL (names may collide)
+Entry = tuple[str, bytes]  # map, key
 
 
 class Interface(Protocol):
@@ -39,13 +41,13 @@ class Interface(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What the maps hold for a port: where it leads, the device that leads to it."""
+    """What the maps hold for a port: where it leads, the device that leads to it.
 
-    key: bytes
-    value: bytes
+    ``entries`` maps (map, key) to value, ``lists`` are the lists that the values name.
+    """
+
+    entries: dict[Entry, bytes]
     lists: tuple[int, ...]
-    device_key: bytes = b""
-    device_value: bytes = b""
 
 
 class PortMap:
@@ -63,33 +65,25 @@ class PortMap:
         self.interfaces: Mapping[str, Interface] = {}
         self.zones: Mapping[str, int] = {}
         self._records: dict[Where, _Record] = {}
-        self._device_users: dict[bytes, Where] = {}
+        # Who wants an entry, and as what; the last of them is in the map.
+        self._claims: dict[Entry, dict[Where, bytes]] = {}
+        self._stale: list[tuple[Where, _Record]] = []
         self._dirty_ports: set[str] = set()
         self._dirty_groups: set[UUID] = set()
         self._gone: set[Where] = set()
 
     # -- what changed --------------------------------------------------------------------
 
-    def note_local(self, interfaces: Mapping[str, Interface], zones: Mapping[str, int]) -> bool:
-        """Take in interfaces (by logical port) and zones; tells whether interfaces changed."""
-        changed = {
-            name
-            for name in interfaces.keys() | self.interfaces.keys()
-            if interfaces.get(name) != self.interfaces.get(name)
-        }
+    def note_local(self, interfaces: Mapping[str, Interface], zones: Mapping[str, int]) -> set[str]:
+        """Take in interfaces (by logical port) and zones; returns whose interface changed."""
+        changed = _differences(interfaces, self.interfaces)
         self._dirty_ports |= changed
-        for port in self._world.ports.values() if changed else ():
-            if port.parent in changed:
-                self._dirty_ports.add(port.name)
-        if zones != self.zones:
-            self._dirty_ports.update(
-                name
-                for name in zones.keys() | self.zones.keys()
-                if zones.get(name) != self.zones.get(name)
-            )
-            self.zones = dict(zones)
+        for name in changed:
+            self._dirty_ports.update(port.name for port in self._world.children_of(name))
+        self._dirty_ports |= _differences(zones, self.zones)
+        self.zones = dict(zones)
         self.interfaces = dict(interfaces)
-        return bool(changed)
+        return changed
 
     def ports_changed(self, names: Iterable[str]) -> None:
         """Work these ports out again."""
@@ -114,76 +108,88 @@ class PortMap:
         self._dirty_groups.update(
             group.uuid for group in self._world.groups_of.get(datapath, {}).values()
         )
-        for port in names.values():
-            peer = self._world.peer_of(port)
-            if peer is not None:
-                self._dirty_ports.add(peer.name)
+        self._peers_changed(datapath)
 
     def datapath_is_gone(self, datapath: UUID) -> None:
         """Take out everything of a datapath."""
         self._gone.update(where for where in self._records if where[0] == datapath)
+        self._peers_changed(datapath)
+
+    def _peers_changed(self, datapath: UUID) -> None:
+        for name in self._world.ports_of.get(datapath, {}):
+            self._dirty_ports.update(port.name for port in self._world.pointing_at(name))
 
     # -- records -------------------------------------------------------------------------
 
     def compile(self) -> None:
-        """Bring the maps up to date."""
-        dirty, self._dirty_ports = self._dirty_ports, set()
-        wanted: dict[Where, _Record] = {}
-        for name in dirty:
+        """Bring the maps up to date.
+
+        Raises DataplaneError, as where a map is full; the next call does what is left.
+        """
+        for name in self._dirty_ports:
             port = self._world.ports.get(name)
-            if port is None:
-                continue
-            if port.datapath in self._world.local:
+            if port is not None:
+                self._dirty_groups |= self._world.groups_holding(port.uuid)
+        wanted: dict[Where, _Record] = {}
+        try:
+            self._add_records(wanted)
+            self._applier.write_lists()
+            gone = self._gone - wanted.keys()
+            while wanted:
+                self._put(*wanted.popitem())
+        except DataplaneError:
+            self._release(wanted.values())
+            raise
+        self._stale += [(where, self._records.pop(where)) for where in gone & self._records.keys()]
+        for where, record in self._stale:
+            for entry in record.entries:
+                self._withdraw(where, entry)
+        self._release(record for _where, record in self._stale)
+        self._stale.clear()
+        self._dirty_ports, self._dirty_groups, self._gone = set(), set(), set()
+
+    def _add_records(self, wanted: dict[Where, _Record]) -> None:
+        for name in self._dirty_ports:
+            port = self._world.ports.get(name)
+            if port is not None and port.datapath in self._world.local:
                 wanted[port.datapath, name] = self._port_record(port)
-            self._dirty_groups.update(self._groups_with(port))
-        groups, self._dirty_groups = self._dirty_groups, set()
-        for uuid in groups:
+        for uuid in self._dirty_groups:
             group = self._world.groups.get(uuid)
             if group is not None and group.datapath in self._world.local:
                 wanted[group.datapath, _group(group.name)] = self._group_record(uuid)
-        self._applier.write_lists()
-        gone, self._gone = self._gone - wanted.keys(), set()
-        stale = [index for where in gone for index in self._drop(where)]
-        for where, record in wanted.items():
-            stale += self._put(where, record)
-        for index in stale:
-            self._image.release_list(index)
 
-    def _put(self, where: Where, record: _Record) -> tuple[int, ...]:
-        """Write a record; returns the lists that the one before it used."""
-        ports, devices = self._machine.maps["ports"], self._machine.maps["devices"]
+    def _put(self, where: Where, record: _Record) -> None:
+        """Write what differs from the record before, whose entries stay until all are written."""
         old = self._records.get(where)
-        if old is None or (old.key, old.value) != (record.key, record.value):
-            ports.update(record.key, record.value)
-        if record.device_key:
-            devices.update(record.device_key, record.device_value)
-            self._device_users[record.device_key] = where
+        if old is not None:
+            self._stale.append((where, old))
         self._records[where] = record
-        if old is None:
-            return ()
-        if old.key != record.key:
-            ports.delete(old.key, missing_ok=True)
-        if old.device_key != record.device_key:
-            self._drop_device(where, old)
-        return old.lists
+        for entry, value in record.entries.items():
+            claims = self._claims.setdefault(entry, {})
+            if list(claims.items())[-1:] != [(where, value)]:
+                self._machine.maps[entry[0]].update(entry[1], value)
+                claims.pop(where, None)
+                claims[where] = value
 
-    def _drop(self, where: Where) -> tuple[int, ...]:
-        old = self._records.pop(where, None)
-        if old is None:
-            return ()
-        self._machine.maps["ports"].delete(old.key, missing_ok=True)
-        self._drop_device(where, old)
-        return old.lists
+    def _withdraw(self, where: Where, entry: Entry) -> None:
+        """Give up an entry of an old record: another may want it, or have it by now."""
+        record = self._records.get(where)
+        claims = self._claims.get(entry, {})
+        if (record is not None and entry in record.entries) or where not in claims:
+            return
+        was_last = next(reversed(claims)) == where
+        del claims[where]
+        table = self._machine.maps[entry[0]]
+        if not claims:
+            del self._claims[entry]
+            table.delete(entry[1], missing_ok=True)
+        elif was_last:
+            table.update(entry[1], next(reversed(claims.values())))
 
-    def _drop_device(self, where: Where, old: _Record) -> None:
-        """Forget the device of a port, unless another port has it by now."""
-        if old.device_key and self._device_users.get(old.device_key) == where:
-            del self._device_users[old.device_key]
-            self._machine.maps["devices"].delete(old.device_key, missing_ok=True)
-
-    def _groups_with(self, port: PortBinding) -> list[UUID]:
-        groups = self._world.groups_of.get(port.datapath, {}).values()
-        return [group.uuid for group in groups if port.uuid in group.ports]
+    def _release(self, records: Iterable[_Record]) -> None:
+        for record in records:
+            for index in record.lists:
+                self._image.release_list(index)
 
     def _port_record(self, port: PortBinding) -> _Record:
         index = self._world.local[port.datapath]
@@ -196,20 +202,15 @@ class PortMap:
             flags |= PortFlag.PEER
         if port.type == "localport":
             flags |= PortFlag.LOCALPORT
-        record = _Record(
-            key=_PORT_KEY.pack(dp=index, port=port.key),
-            value=_PORT.pack(kind=kind, flags=flags, zone=zone, groups=groups, **values),
-            lists=(groups,) if groups else (),
-        )
-        if interface is None or kind not in (PortKind.VIF, PortKind.NESTED):
-            return record
-        return _Record(
-            key=record.key,
-            value=record.value,
-            lists=record.lists,
-            device_key=_DEVICE_KEY.pack(ifindex=interface.ifindex, tag=values.get("tag", 0)),
-            device_value=_DEVICE.pack(dp=index, port=port.key, zone=zone, flags=flags),
-        )
+        key = _PORT_KEY.pack(dp=index, port=port.key)
+        value = _PORT.pack(kind=kind, flags=flags, zone=zone, groups=groups, **values)
+        entries: dict[Entry, bytes] = {("ports", key): value}
+        if interface is not None and kind in (PortKind.VIF, PortKind.NESTED):
+            device = _DEVICE_KEY.pack(ifindex=interface.ifindex, tag=values.get("tag", 0))
+            entries["devices", device] = _DEVICE.pack(
+                dp=index, port=port.key, zone=zone, flags=flags
+            )
+        return _Record(entries, (groups,) if groups else ())
 
     def _destination(self, port: PortBinding) -> tuple[PortKind, dict[str, int]]:
         peer = self._world.peer_of(port)
@@ -220,6 +221,9 @@ class PortMap:
             }
         interface = self.interfaces.get(port.parent or port.name)
         if interface is not None and port.parent:
+            # A tag of 0 would stand for the parent itself: northd has not given it one yet.
+            if not port.tag:
+                return PortKind.NONE, {}
             return PortKind.NESTED, {"ifindex": interface.ifindex, "tag": port.tag}
         if interface is not None:
             return PortKind.VIF, {"ifindex": interface.ifindex}
@@ -243,11 +247,13 @@ class PortMap:
             and self._destination(port)[0] in _DELIVERABLE
         )
         members = self._image.take_list(tuple(keys))
-        return _Record(
-            key=_PORT_KEY.pack(dp=self._world.local[group.datapath], port=group.key),
-            value=_PORT.pack(kind=PortKind.MULTICAST, list=members),
-            lists=(members,) if members else (),
-        )
+        key = _PORT_KEY.pack(dp=self._world.local[group.datapath], port=group.key)
+        value = _PORT.pack(kind=PortKind.MULTICAST, list=members)
+        return _Record({("ports", key): value}, (members,) if members else ())
+
+
+def _differences(new: Mapping[str, object], old: Mapping[str, object]) -> set[str]:
+    return {name for name in new.keys() | old.keys() if new.get(name) != old.get(name)}
 
 
 def _group(name: str) -> str:

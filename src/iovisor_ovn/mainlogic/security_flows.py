@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Port security rules in the image: private stages that ``check_*_port_sec()`` visits."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,8 +10,10 @@ from iovisor_ovn.compiler.image import Image
 from iovisor_ovn.compiler.insn import Insn
 from iovisor_ovn.compiler.patterns import Pattern, compile_conjunction
 from iovisor_ovn.compiler.sets import SetTable
+from iovisor_ovn.errors import MapFullError
 from iovisor_ovn.language import SymbolTable, normalize, parse_match
 from iovisor_ovn.mainlogic.port_security import Outcome, Rule, Where, port_rules
+from iovisor_ovn.mainlogic.set_use import SetUse
 from iovisor_ovn.mainlogic.southbound import PortBinding
 from iovisor_ovn.mainlogic.world import World
 
@@ -56,20 +58,23 @@ class _OnePort:
 
 
 class SecurityFlows:
-    """Rules of the ports of local datapaths."""
+    """Rules of the ports that have an interface here: no others' packets are checked here."""
 
-    def __init__(self, world: World, image: Image, sets: SetTable) -> None:
+    def __init__(self, world: World, image: Image, sets: SetTable, use: SetUse) -> None:
         """Put rules into ``image``."""
         self._world = world
         self._image = image
         self._sets = sets
+        self._use = use
         self._symbols = SymbolTable.default()
         self._dirty: set[str] = set()
         self._where: dict[str, UUID] = {}
 
     def changed(self, ports: Iterable[str]) -> None:
-        """Work these ports out again at the next :meth:`compile`."""
-        self._dirty.update(ports)
+        """Work these ports, and those nested in them, out again at the next :meth:`compile`."""
+        for name in ports:
+            self._dirty.add(name)
+            self._dirty.update(child.name for child in self._world.children_of(name))
 
     def datapath_is_local(self, datapath: UUID) -> None:
         """Add what applies to ports without rules: all is allowed.
@@ -88,22 +93,38 @@ class SecurityFlows:
         for name in [name for name, where in self._where.items() if where == datapath]:
             self._remove(name)
 
-    def compile(self) -> None:
-        """Bring the rules of changed ports up to date."""
-        dirty, self._dirty = self._dirty, set()
-        for name in dirty:
-            self._remove(name)
-            port = self._world.ports.get(name)
-            if port is None or port.datapath not in self._world.local:
-                continue
-            self._where[name] = port.datapath
-            for rule in port_rules(name, port.port_security):
-                self._add(port, rule)
+    def compile(self, interfaces: Container[str]) -> None:
+        """Bring the rules of changed ports up to date.
+
+        ``interfaces``: logical ports that have an interface. Raises :class:`MapFullError`; the
+        next call does what is left.
+        """
+        while self._dirty:
+            name = self._dirty.pop()
+            try:
+                self._compile(name, interfaces)
+            except MapFullError:
+                self._dirty.add(name)
+                raise
+
+    def _compile(self, name: str, interfaces: Container[str]) -> None:
+        self._remove(name)
+        port = self._world.ports.get(name)
+        if (
+            port is None
+            or port.datapath not in self._world.local
+            or (port.parent or name) not in interfaces
+        ):
+            return
+        self._where[name] = port.datapath
+        for rule in port_rules(name, port.port_security):
+            self._add(port, rule)
 
     def _remove(self, name: str) -> None:
         datapath = self._where.pop(name, None)
         if datapath is not None:
             self._image.remove_flow(("security", datapath, name))
+            self._use.drop(("security", datapath, name))
 
     def _add(self, port: PortBinding, rule: Rule) -> None:
         tree = parse_match(rule.match, self._symbols)
@@ -115,4 +136,5 @@ class SecurityFlows:
         ]
         where = (self._world.local[port.datapath], _STAGES[rule.where])
         flow = ("security", port.datapath, port.name)
+        self._use.note(flow, patterns)
         self._image.add_flow(flow, where, rule.priority, patterns, _PROGRAMS[rule.outcome])

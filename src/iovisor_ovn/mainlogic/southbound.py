@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+import ovs.db.data
+
 __all__ = [
     "Datapath",
     "Flow",
@@ -84,6 +86,11 @@ class PortBinding:
     chassis: str
     port_security: tuple[str, ...]
 
+    @property
+    def peer(self) -> str:
+        """Name of the other end of a patch port, or empty."""
+        return self.options.get("peer", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:
@@ -154,11 +161,16 @@ def _list(row: Row, column: str) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
+def _stored(row: Row, column: str) -> list[object]:
+    """References as they are stored: reading a column would hide those whose row is not there."""
+    stored = getattr(row, "_data", {}).get(column)
+    if isinstance(stored, ovs.db.data.Datum):
+        return [atom.value for atom in stored.values]
+    return _list(row, column)
+
+
 def _reference(row: Row, column: str) -> UUID | None:
-    for item in _list(row, column):
-        if item is not None:
-            return _uuid_of(item)
-    return None
+    return next(iter(read_references(row, column)), None)
 
 
 def _uuid_of(item: object) -> UUID:
@@ -180,7 +192,7 @@ def read_datapath(row: Row) -> Datapath:
 
 
 def read_port_binding(row: Row) -> PortBinding | None:
-    """A Port_Binding; ``None`` while its datapath is not known."""
+    """A Port_Binding; ``None`` if it names no datapath."""
     datapath = _reference(row, "datapath")
     if datapath is None:
         return None
@@ -214,7 +226,7 @@ def read_flow(row: Row) -> Flow:
 
 
 def read_group(row: Row) -> Group | None:
-    """A Multicast_Group; ``None`` while its datapath is not known."""
+    """A Multicast_Group; ``None`` if it names no datapath."""
     datapath = _reference(row, "datapath")
     if datapath is None:
         return None
@@ -223,8 +235,8 @@ def read_group(row: Row) -> Group | None:
 
 
 def read_references(row: Row, column: str) -> tuple[UUID, ...]:
-    """Rows that a column leads to, without those that are gone."""
-    return tuple(_uuid_of(item) for item in _list(row, column) if item is not None)
+    """Rows that a column leads to, in memory or not."""
+    return tuple(_uuid_of(item) for item in _stored(row, column) if item is not None)
 
 
 def read_port_group(row: Row) -> PortGroup:
@@ -233,7 +245,7 @@ def read_port_group(row: Row) -> PortGroup:
 
 
 def read_neighbour(row: Row) -> Neighbour | None:
-    """A MAC_Binding or Static_MAC_Binding; ``None`` while its datapath is not known."""
+    """A MAC_Binding or Static_MAC_Binding; ``None`` if it names no datapath."""
     datapath = _reference(row, "datapath")
     if datapath is None:
         return None
