@@ -5,8 +5,8 @@
 
 /*
  * Key: zone and both endpoints, one for both directions. Value: state of a
- * connection that both ends take part in. Entries come only from ct_fresh (see
- * track.h: promotion), are refreshed by packets, and leave only by the agent's
+ * connection that both ends take part in. Entries come only from ct_fresh
+ * (ct_promote()), are refreshed by packets, and leave only by the agent's
  * collector, some time after they have expired: an expired entry is never
  * revived. Read by the agent (show, collector). The size is that of Linux's own
  * connection table on a machine with 16 GB, 48 MB; the agent may set
