@@ -5,7 +5,6 @@ Loading this module registers the log modules of all rooms, which must be done b
 opened.  What touches the kernel happens in `open_parts`, after the process has forked.
 """
 
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,11 @@ from pathlib import Path
 import ovs.vlog
 
 from iovisor_ovn.dataplane import BpfFs, check_kernel, mount, unmount
+from iovisor_ovn.dataplane.conntrack import Conntrack
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.errors import DataplaneError
 from iovisor_ovn.mainlogic import southbound as southbound_rows
+from iovisor_ovn.mainlogic.collector import Collector
 from iovisor_ovn.mainlogic.controller import (
     LOCAL_COLUMNS,
     SOUTHBOUND_COLUMNS,
@@ -24,6 +25,7 @@ from iovisor_ovn.mainlogic.controller import (
 )
 from iovisor_ovn.mainlogic.events import EventPump
 from iovisor_ovn.mainlogic.pipeline import Pipeline
+from iovisor_ovn.mainlogic.report import report
 from iovisor_ovn.ovsdb import Database
 from iovisor_ovn.vswitch import COLUMNS as SWITCH_COLUMNS
 from iovisor_ovn.vswitch import NetDevices, Vswitch
@@ -60,6 +62,7 @@ def open_parts(database: str, state_directory: Path) -> OpenParts:
     machine = Machine.load(bpffs.path)
     _log.info(f"machine_loaded pins={pins} adopted={','.join(sorted(machine.adopted)) or 'none'}")
     pipeline = Pipeline(machine)
+    conntrack = Conntrack(machine.maps)
     local = Database(database, "Open_vSwitch", merge_columns(LOCAL_COLUMNS, SWITCH_COLUMNS))
     parts = Parts(
         local=local,
@@ -67,22 +70,15 @@ def open_parts(database: str, state_directory: Path) -> OpenParts:
         pipeline=pipeline,
         open_southbound=_open_southbound,
         open_events=lambda southbound: EventPump(pipeline, southbound),
-        flush_zone=lambda zone: _flush_zone(machine, zone),
+        flush_zone=conntrack.flush,
+        chores=(Collector(conntrack),),
     )
-    return OpenParts(parts, lambda: _describe(pipeline), lambda: _forget(bpffs, pins))
+    return OpenParts(parts, lambda: _describe(pipeline, conntrack), lambda: _forget(bpffs, pins))
 
 
 def _open_southbound(remote: str, probe_interval_ms: int) -> Database:
     columns = merge_columns(SOUTHBOUND_COLUMNS, southbound_rows.COLUMNS)
     return Database(remote, "OVN_Southbound", columns, probe_interval_ms)
-
-
-def _flush_zone(machine: Machine, zone: int) -> None:
-    """Begin a new epoch of the zone: entries of earlier ones count as absent."""
-    zones = machine.maps["ct_zones"]
-    key = struct.pack("=I", zone)
-    (epoch,) = struct.unpack("=I", zones.lookup(key) or bytes(4))
-    zones.update(key, struct.pack("=I", (epoch + 1) & 0xFFFFFFFF))
 
 
 def _forget(bpffs: BpfFs, pins: Path) -> None:
@@ -95,27 +91,6 @@ def _forget(bpffs: BpfFs, pins: Path) -> None:
         _log.info(f"pin_directory_stays path={pins} reason={error.strerror}")
 
 
-def _describe(pipeline: Pipeline) -> Mapping[str, object]:
+def _describe(pipeline: Pipeline, conntrack: Conntrack) -> Mapping[str, object]:
     """Return what the data plane holds, as plain values for JSON."""
-    world, machine = pipeline.world, pipeline.machine
-    return {
-        "datapaths": [
-            {
-                "name": world.datapaths[uuid].name,
-                "kind": "router" if world.datapaths[uuid].is_router else "switch",
-                "key": world.datapaths[uuid].key,
-            }
-            for uuid in world.local
-            if uuid in world.datapaths
-        ],
-        "unsupported": {verb: len(units) for verb, units in pipeline.flows.unsupported.items()},
-        "diagnostics": [
-            {"flow": str(one.flow), "column": one.column, "message": one.message}
-            for one in pipeline.flows.diagnostics.values()
-        ],
-        "drops": {reason.name.lower(): count for reason, count in machine.drops().items()},
-        "maps": {
-            "entries": pipeline.image.entry_count,
-            **{name: len(machine.maps[name].keys()) for name in ("ct_conns", "ct_fresh")},
-        },
-    }
+    return {**report(pipeline), "connections": conntrack.count()}

@@ -18,6 +18,16 @@ from rich.table import Table
 
 __all__ = ["show"]
 
+# Keys of the answer that hold rows, and the titles of their tables.
+_TABLES = {
+    "ports": "ports",
+    "datapaths": "datapaths",
+    "unsupported": "verbs that are not executed (their packets are dropped)",
+    "errors": "logical flows that could not be read",
+    "drops": "dropped packets",
+    "maps": "map use",
+}
+
 
 def show(
     target: Annotated[
@@ -33,10 +43,8 @@ def show(
         return
     console = Console()
     _print_head(console, answer)
-    for title in ("ports", "datapaths", "diagnostics"):
-        _print_rows(console, title, answer[title])
-    for title in ("unsupported", "drops", "maps"):
-        _print_counts(console, title, answer[title])
+    for key, title in _TABLES.items():
+        _print_rows(console, title, answer[key])
 
 
 def _ask(target: str) -> Any:
@@ -62,7 +70,9 @@ def _print_head(console: Console, answer: Any) -> None:
     southbound = answer["southbound"]
     console.print(
         f"chassis {answer['chassis'] or '(none)'}, southbound {southbound['remote'] or '(none)'} "
-        f"{southbound['status']}, nb_cfg {answer['nb_cfg']}"
+        f"{southbound['status']}, nb_cfg {answer['nb_cfg']}\n"
+        f"{answer['flows']} logical flows, {answer['entries']} entries, "
+        f"{answer['programs']} action programs, {answer['connections']} connections"
     )
 
 
@@ -74,12 +84,3 @@ def _print_rows(console: Console, title: str, rows: Iterable[Mapping[str, object
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     console.print(table if rows else f"{title}: none")
-
-
-def _print_counts(console: Console, title: str, counts: Mapping[str, object]) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column("what")
-    table.add_column("count", justify="right")
-    for name, count in sorted(counts.items()):
-        table.add_row(name, str(count))
-    console.print(table if counts else f"{title}: none")

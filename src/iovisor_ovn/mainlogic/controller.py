@@ -31,7 +31,7 @@ from iovisor_ovn.mainlogic import local as local_rows
 from iovisor_ovn.mainlogic import ports as port_rows
 from iovisor_ovn.mainlogic.binding import Bindings, Place
 from iovisor_ovn.mainlogic.chassis import Write, find_row, plan_chassis, plan_removal
-from iovisor_ovn.mainlogic.interfaces import Events, Pipeline, Vswitch
+from iovisor_ovn.mainlogic.interfaces import Chore, Events, Pipeline, Vswitch
 from iovisor_ovn.mainlogic.local import LocalRows
 from iovisor_ovn.mainlogic.options import AgentOptions, read_options
 from iovisor_ovn.mainlogic.zones import Zones
@@ -77,6 +77,7 @@ class Parts:
     open_southbound: Callable[[str, int], Database]
     open_events: Callable[[Database], Events]
     flush_zone: Callable[[int], None]
+    chores: Sequence[Chore] = ()
 
 
 class Controller:
@@ -115,6 +116,8 @@ class Controller:
 
     def run(self) -> None:
         """Do all that is possible now."""
+        for chore in self._parts.chores:
+            chore.run()
         self._read()
         if not self._has_switched:
             return
@@ -132,6 +135,8 @@ class Controller:
 
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Wake the poller when `run` has something to do."""
+        for chore in self._parts.chores:
+            chore.wait(poller)
         self._parts.local.wait(poller)
         self._parts.vswitch.wait(poller)
         if self.southbound is not None:

@@ -9,7 +9,7 @@ import ovs.poller
 from iovisor_ovn.ovsdb import RowChange
 from iovisor_ovn.vswitch import LocalInterface
 
-__all__ = ["Events", "Pipeline", "Vswitch"]
+__all__ = ["Chore", "Events", "Pipeline", "Vswitch"]
 
 
 class Pipeline(Protocol):
@@ -42,6 +42,16 @@ class Events(Protocol):
 
     def close(self) -> None:
         """Stop listening."""
+
+
+class Chore(Protocol):
+    """Something that is done every now and then, whatever the databases say."""
+
+    def run(self) -> None:
+        """Do what is due."""
+
+    def wait(self, poller: ovs.poller.Poller) -> None:
+        """Wake the poller when `run` has something to do."""
 
 
 class Vswitch(Protocol):

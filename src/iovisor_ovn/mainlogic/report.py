@@ -7,27 +7,16 @@ from iovisor_ovn.abi import DROP_TEXT
 from iovisor_ovn.mainlogic.pipeline import Pipeline
 
 __all__ = ["DatapathReport", "DropReport", "FlowError", "MapUse", "PipelineReport",
-           "PortReport", "UnsupportedVerb", "report"]  # fmt: skip
-
-
-class PortReport(TypedDict):
-    """A logical port of a local datapath."""
-
-    name: str
-    type: str
-    key: int
-    chassis: str
-    ifindex: int | None
-    zone: int | None
+       "UnsupportedVerb", "report"]  # fmt: skip
 
 
 class DatapathReport(TypedDict):
-    """A local datapath; ``key`` is its tunnel key."""
+    """A local datapath; ``key`` is its tunnel key, ``ports`` counts its logical ports."""
 
     name: str
     kind: str
     key: int
-    ports: list[PortReport]
+    ports: int
 
 
 class UnsupportedVerb(TypedDict):
@@ -51,8 +40,8 @@ class DropReport(TypedDict):
     """Packets that ended without delivery."""
 
     reason: str
-    text: str
     packets: int
+    text: str
 
 
 class MapUse(TypedDict):
@@ -66,7 +55,6 @@ class MapUse(TypedDict):
 class PipelineReport(TypedDict):
     """Everything."""
 
-    chassis: str
     flows: int
     entries: int
     programs: int
@@ -80,7 +68,6 @@ class PipelineReport(TypedDict):
 def report(pipeline: Pipeline) -> PipelineReport:
     """The state of a pipeline now. Cost: linear in local ports and map sizes in use."""
     return PipelineReport(
-        chassis=pipeline.world.chassis,
         flows=len(pipeline.flows.flows),
         entries=pipeline.image.entry_count,
         programs=pipeline.image.program_count,
@@ -91,7 +78,7 @@ def report(pipeline: Pipeline) -> PipelineReport:
             for d in pipeline.flows.diagnostics.values()
         ],
         drops=[
-            DropReport(reason=reason.name.lower(), text=DROP_TEXT[reason], packets=packets)
+            DropReport(reason=reason.name.lower(), packets=packets, text=DROP_TEXT[reason])
             for reason, packets in sorted(pipeline.machine.drops().items())
         ],
         maps=_maps(pipeline),
@@ -99,29 +86,16 @@ def report(pipeline: Pipeline) -> PipelineReport:
 
 
 def _datapaths(pipeline: Pipeline) -> list[DatapathReport]:
-    world, ports = pipeline.world, pipeline.ports
+    world = pipeline.world
     found = []
     for uuid in world.local:
         datapath = world.datapaths[uuid]
-        rows = []
-        for port in world.ports_of.get(uuid, {}).values():
-            interface = ports.interfaces.get(port.parent or port.name)
-            rows.append(
-                PortReport(
-                    name=port.name,
-                    type=port.type or "vif",
-                    key=port.key,
-                    chassis=port.chassis,
-                    ifindex=interface.ifindex if interface is not None else None,
-                    zone=ports.zones.get(port.name),
-                )
-            )
         found.append(
             DatapathReport(
                 name=datapath.name or str(uuid),
                 kind="router" if datapath.is_router else "switch",
                 key=datapath.key,
-                ports=sorted(rows, key=lambda row: row["key"]),
+                ports=len(world.ports_of.get(uuid, {})),
             )
         )
     return sorted(found, key=lambda item: item["name"])
