@@ -34,7 +34,17 @@ _VERBATIM = ("LICENSES/", "tests/cases/", "tests/bpf/icmp/answers")
 def project_files() -> list[Path]:
     """Return the files that git has or would take, relative to the root."""
     listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        # Root may check a clone that belongs to somebody else.
+        [
+            "git",
+            "-c",
+            f"safe.directory={ROOT}",
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ],
         cwd=ROOT,
         check=True,
         capture_output=True,

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 python_packages=(python3 python3-venv)
 all_packages=(
-	"${python_packages[@]}" make
+	"${python_packages[@]}" make git
 	clang-19 llvm-19 clang-format-19 libbpf1 libbpf-dev libelf1 bpftool linux-libc-dev
 	ovn-central ovn-host ovn-common openvswitch-switch openvswitch-common
 	iproute2 iperf3 tcpdump iputils-ping traceroute netcat-openbsd ethtool nftables procps
