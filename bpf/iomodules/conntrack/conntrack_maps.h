@@ -8,8 +8,8 @@
  * connection that both ends take part in. Entries come only from ct_fresh
  * (ct_promote()), are refreshed by packets, and leave only by the agent's
  * collector, some time after they have expired: an expired entry is never
- * revived. Read by the agent (show, collector). The size is that of Linux's own
- * connection table on a machine with 16 GB, 48 MB; the agent may set
+ * revived. Read by the agent (show, collector). The size is nf_conntrack's default
+ * on machines of more than 4 GB, and takes 48 MB; the agent may set
  * another. When full, connections stay in ct_fresh and work from there.
  */
 struct ct_conns_map {
