@@ -15,13 +15,14 @@ Jumps are relative, so that equal texts give equal programs wherever they lie. A
 machine does not execute makes the whole list one counted drop: half a list would be wrong.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from iovisor_ovn.abi import CtFlag, Drop, Limit, Op, Program, Temp, Word
 from iovisor_ovn.compiler import packet
 from iovisor_ovn.compiler.insn import Insn, ProgramText
-from iovisor_ovn.compiler.packet import Piece, pieces, segments, slice_pieces
+from iovisor_ovn.compiler.packet import Piece, Segment, pieces, segments, slice_pieces
 from iovisor_ovn.compiler.patterns import Names, Unexecutable
 from iovisor_ovn.language import (
     Action,
@@ -52,6 +53,7 @@ from iovisor_ovn.language import (
     Push,
     PutFdb,
     PutNeighbor,
+    Verb,
 )
 
 __all__ = ["Compiled", "ProgramCompiler"]
@@ -103,7 +105,8 @@ class ProgramCompiler:
             return Compiled(Program.NEXT)
         self._code = []
         try:
-            self._sequence(body, Drop.POLICY)
+            # What an answer is made of is used up by it, not dropped.
+            self._sequence(body, Drop.NONE if isinstance(body[-1], Nested) else Drop.POLICY)
         except Unexecutable as error:
             verb = str(error)
             return Compiled((Insn(Op.UNSUPPORTED, x=self.verb_number(verb)),), verb)
@@ -152,7 +155,11 @@ class ProgramCompiler:
             self._emit(Op.LOAD, word, x=word_mask, y=word_value)
 
     def _copy(self, dst: tuple[Piece, ...], src: tuple[Piece, ...]) -> None:
-        for item in segments(dst, src):
+        moves = tuple(segments(dst, src))
+        if _overwrites_source(moves):
+            self._copy(packet.SCRATCH, src)
+            moves = tuple(segments(dst, packet.SCRATCH))
+        for item in moves:
             self._emit(Op.MOVE, item.dst, item.src, item.rotate, item.mask)
 
     def _place(self, ref: FieldRef) -> tuple[Piece, ...]:
@@ -334,12 +341,24 @@ def _required(name: str) -> tuple[Piece, ...]:
     return place
 
 
+def _overwrites_source(moves: Iterable[Segment]) -> bool:
+    """Some move reads bits that one before it wrote: source and destination overlap."""
+    written: dict[int, int] = {}
+    for item in moves:
+        read = item.mask >> item.rotate | item.mask << 32 - item.rotate & _ALL
+        if written.get(item.src, 0) & read:
+            return True
+        written[item.dst] = written.get(item.dst, 0) | item.mask
+    return False
+
+
 def _verb_name(action: Action) -> str:
-    for attribute in ("verb", "name"):
-        name = getattr(action, attribute, None)
-        if isinstance(name, str):
-            return name
-    return type(action).__name__
+    if isinstance(action, Verb):
+        return action.name
+    verb = getattr(action, "verb", None)
+    if isinstance(verb, str):
+        return verb
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(action).__name__).lower()
 
 
 # One method for each executed node of the action tree.
