@@ -6,22 +6,23 @@ agent derives them from Port_Binding.port_security, as ovn-controller does with 
 of its own (ovn-nb(5) *Logical_Switch_Port port_security*; OVN controller/lflow.c,
 build_in_port_sec_* and build_out_port_sec_*). Result 1 means that the packet is not allowed.
 
-An entry is ``MAC[/mask] [address[/prefix] ...]``. Per entry: without addresses any IP and any
-ARP/ND of that MAC; with addresses only those, plus what an address needs before it has one
-(DHCP, DAD), plus the link-local address of the MAC when an IPv6 address is listed.
+An entry is ``MAC [address[/prefix] ...]``. Per entry: without addresses any IP and any ARP/ND of
+that MAC; with addresses only those, plus what an address needs before it has one (DHCP, DAD),
+plus the link-local address of the MAC when an IPv6 address is listed.
 
 Neighbour solicitations and advertisements follow OVN main: 23.03 lets every solicitation pass
 and compares the hop limit of advertisements with 225 where 255 is meant.
 """
 
 import ipaddress
+import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 __all__ = ["Entry", "Outcome", "Rule", "Where", "parse_entry", "port_rules"]
 
-_NETWORK = ipaddress.IPv4Network | ipaddress.IPv6Network
 _INTERFACE = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 
@@ -64,7 +65,6 @@ class Entry:
     """One element of Port_Binding.port_security."""
 
     mac: str
-    mask: str | None
     addresses: tuple[_INTERFACE, ...]
 
     @property
@@ -77,30 +77,60 @@ class Entry:
         """IPv6 addresses with their prefixes."""
         return tuple(a for a in self.addresses if isinstance(a, ipaddress.IPv6Interface))
 
-    @property
-    def mac_constant(self) -> str:
-        """The MAC as a constant of the match language."""
-        return f"{self.mac}/{self.mask}" if self.mask else self.mac
+
+# What OVN's scanner takes for a MAC and for addresses (OVN lib/ovn-util.c,
+# parse_and_store_addresses); commas as ovn-nb(5) promises.
+_MAC = re.compile(r"\s*([0-9a-f]{1,2}(?::[0-9a-f]{1,2}){5})", re.IGNORECASE)
+_QUAD = r"\d{1,3}(?:\.\d{1,3}){3}"
+_IPV4 = re.compile(rf"[\s,]*({_QUAD})(?:/({_QUAD}|\d+))?")
+_IPV6 = re.compile(r"[\s,]*([0-9a-f:.]{2,45})(?:/(\d+(?![0-9a-f:.])|[0-9a-f:.]+))?", re.IGNORECASE)
 
 
 def parse_entry(text: str) -> Entry | None:
-    """Read an entry; ``None`` if its MAC address is unusable (OVN ignores such entries).
+    """Read an entry; ``None`` if it begins with no MAC address (OVN ignores such entries).
 
-    Addresses that cannot be read end the list, as in OVN.
+    What cannot be read ends the list of addresses, as in OVN 23.03; later releases ignore such an
+    entry as a whole.
     """
-    words = text.replace(",", " ").split()
-    if not words:
+    found = _MAC.match(text)
+    if found is None:
         return None
-    mac, _slash, mask = words[0].partition("/")
-    if not _is_mac(mac) or (mask and not _is_mac(mask)):
-        return None
+    mac = ":".join(f"{int(part, 16):02x}" for part in found[1].split(":"))
     addresses: list[_INTERFACE] = []
-    for word in words[1:]:
-        try:
-            addresses.append(ipaddress.ip_interface(word))
-        except ValueError:
-            break
-    return Entry(mac.lower(), mask.lower() or None, tuple(addresses))
+    end = found.end()
+    while (step := _address(text, end)) is not None:
+        address, end = step
+        addresses.append(address)
+    return Entry(mac, tuple(addresses))
+
+
+def _address(text: str, start: int) -> tuple[_INTERFACE, int] | None:
+    """Address at ``start`` and where the text goes on."""
+    if found := _IPV4.match(text, start):
+        parts = [int(part) for part in found[1].split(".")]
+        plain = ".".join(str(part) for part in parts)
+    elif found := _IPV6.match(text, start):
+        plain = found[1]
+    else:
+        return None
+    try:
+        address = ipaddress.ip_address(plain)
+        length = _prefix_length(found[2], address.max_prefixlen)
+        return ipaddress.ip_interface(f"{address}/{length}"), found.end()
+    except ValueError:
+        return None
+
+
+def _prefix_length(mask: str | None, width: int) -> int:
+    """Bits of a mask that is written as their number or as an address; raises ValueError."""
+    if mask is None:
+        return width
+    if mask.isdecimal():
+        return int(mask)
+    host = ~int(ipaddress.ip_address(mask)) & ((1 << width) - 1)
+    if host & (host + 1):
+        raise ValueError(f"{mask} is no prefix")
+    return width - host.bit_length()
 
 
 def port_rules(port: str, port_security: Iterable[str]) -> Iterator[Rule]:
@@ -108,7 +138,8 @@ def port_rules(port: str, port_security: Iterable[str]) -> Iterator[Rule]:
     entries = [entry for text in port_security if (entry := parse_entry(text)) is not None]
     if not entries:
         return
-    inport, outport = f'inport == "{port}"', f'outport == "{port}"'
+    name = json.dumps(port)
+    inport, outport = f"inport == {name}", f"outport == {name}"
     yield Rule(Where.IN, 80, inport, Outcome.FORBIDDEN)
     yield Rule(Where.IN, 95, f"{inport} && arp", Outcome.CHECK_ND)
     yield Rule(Where.IN_ND, 80, f"{inport} && arp", Outcome.FORBIDDEN)
@@ -124,7 +155,7 @@ def port_rules(port: str, port_security: Iterable[str]) -> Iterator[Rule]:
 
 
 def _in_rules(inport: str, entry: Entry) -> Iterator[Rule]:
-    base = f"{inport} && eth.src == {entry.mac_constant}"
+    base = f"{inport} && eth.src == {entry.mac}"
     if not entry.addresses:
         yield Rule(Where.IN, 90, base, Outcome.CHECK_ND)
         return
@@ -142,7 +173,7 @@ def _in_rules(inport: str, entry: Entry) -> Iterator[Rule]:
 
 
 def _in_nd_rules(inport: str, entry: Entry) -> Iterator[Rule]:
-    mac = entry.mac_constant
+    mac = entry.mac
     arp = f"{inport} && eth.src == {mac} && arp.sha == {mac}"
     if entry.ip4:
         sources = ", ".join(_source(address) for address in entry.ip4)
@@ -156,12 +187,11 @@ def _in_nd_rules(inport: str, entry: Entry) -> Iterator[Rule]:
     if entry.ip6:
         targets = ", ".join([_link_local(entry.mac), *(_source(a) for a in entry.ip6)])
         advertisement += f" && nd.target == {{{targets}}}"
-    if entry.ip6 or not entry.ip4:
-        yield Rule(Where.IN_ND, 90, advertisement, Outcome.ALLOWED)
+    yield Rule(Where.IN_ND, 90, advertisement, Outcome.ALLOWED)
 
 
 def _out_rules(outport: str, entry: Entry) -> Iterator[Rule]:
-    base = f"{outport} && eth.dst == {entry.mac_constant}"
+    base = f"{outport} && eth.dst == {entry.mac}"
     yield Rule(Where.OUT, 85, base, Outcome.ALLOWED)
     if not entry.addresses:
         return
@@ -191,13 +221,6 @@ def _source(address: _INTERFACE) -> str:
     if address.network.prefixlen == address.max_prefixlen or not _is_network(address):
         return str(address.ip)
     return str(address.network)
-
-
-def _is_mac(text: str) -> bool:
-    parts = text.split(":")
-    return len(parts) == 6 and all(
-        len(part) == 2 and all(c in "0123456789abcdefABCDEF" for c in part) for part in parts
-    )
 
 
 def _link_local(mac: str) -> str:

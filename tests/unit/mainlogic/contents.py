@@ -10,12 +10,13 @@ from typing import NamedTuple
 from uuid import UUID
 
 from iovisor_ovn.abi import STRUCTS, GuardKind, Op, PortKind, Program
-from iovisor_ovn.compiler.image import KEY_WORDS, ProgramText
+from iovisor_ovn.compiler.image import KEY_WORDS, Insn
 from iovisor_ovn.mainlogic.pipeline import Pipeline
 from unit.mainlogic.fakes import FakeMachine
 
 __all__ = ["Contents", "Rule", "read", "waste"]
 
+Text = tuple[Insn, ...]
 _SETS = (GuardKind.IN_SET, GuardKind.NOT_IN_SET)
 
 
@@ -25,7 +26,7 @@ class Rule(NamedTuple):
     class_bits: int
     tests: frozenset[tuple[object, ...]]
     priority: int
-    program: ProgramText | Program | str  # the name of a verb that is not executed
+    program: Text | Program | str  # the name of a verb that is not executed
 
 
 class Contents(NamedTuple):
@@ -173,7 +174,7 @@ class _Reader:
                 continue
             words = zip(_many(shape["words"]), _many(shape["masks"]), cells[1 : 1 + n_words],
                         strict=False)  # fmt: skip
-            own = {("is", *word) for word in words}
+            own: set[tuple[object, ...]] = {("is", *word) for word in words}
             ids = zip(dims, cells[1 + n_words :], strict=False)
             own |= {("in", self._dimensions[dim], self._set_name(number)) for dim, number in ids}
             entry = STRUCTS["entry"].unpack(value)
@@ -205,7 +206,7 @@ class _Reader:
             return (verb, self._dimensions[word], self._set_name(value))
         return ("is" if kind == GuardKind.EQUAL else "not", word, mask, value)
 
-    def _program(self, index: int) -> ProgramText | Program | str:
+    def _program(self, index: int) -> Text | Program | str:
         text = self._pipeline.image.program_text(index)
         if not isinstance(text, Program):
             stored = self._machine.arrays["insns"]

@@ -184,6 +184,7 @@ class FakeRow:
         self.columns = columns
 
     def __getattr__(self, column: str) -> object:
+        """Value of a column; AttributeError where an older schema lacks it."""
         try:
             return self.columns[column]
         except KeyError:

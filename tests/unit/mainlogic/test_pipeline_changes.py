@@ -3,7 +3,7 @@
 
 import os
 import random
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from iovisor_ovn.mainlogic.pipeline import Pipeline
 from unit.mainlogic.contents import Contents, read, waste
 from unit.mainlogic.fakes import Database, FakeInterface, FakeMachine, FakeRow, make_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MATCHES = (
     "1",
@@ -26,8 +29,10 @@ _MATCHES = (
     'is_chassis_resident("p0")',
     '!is_chassis_resident("p1") && ip4.dst == 10.0.0.0/24',
     "tcp.dst == {1,2,3,4,5} && ip4.src == {10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.4, 10.0.0.5}",
-    "ip4.src == {1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4, 1.1.1.5} && ip4.dst == {2.1.1.1, 2.1.1.2, "
-    "2.1.1.3, 2.1.1.4} && udp.dst != {7, 8}",
+    (
+        "ip4.src == {1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4, 1.1.1.5} && ip4.dst == {2.1.1.1, 2.1.1.2, "
+        "2.1.1.3, 2.1.1.4} && udp.dst != {7, 8}"
+    ),
     "ip4 && no.such.field == 1",
     "ip4.dst == ^vip",
     "tcp.dst == 80 && reg0[0] == 1",
@@ -40,7 +45,7 @@ _ACTIONS = (
     'outport = "mc0"; output;',
     'clone { outport = "p1"; output; }; next;',
     "ct_lb_mark(backends=10.0.0.9);",
-    "trigger_event(event = \"empty_lb_backends\", vip = \"1.1.1.1\", protocol = \"tcp\");",
+    'trigger_event(event = "empty_lb_backends", vip = "1.1.1.1", protocol = "tcp");',
     "ip.ttl--; next;",
     "bogus;",
 )
@@ -84,7 +89,10 @@ class _World:
     def datapath(self) -> None:
         """Add, change or remove a switch or router; what refers to it may stay."""
         rows = list(self.db.of("Datapath_Binding"))
-        ids = {"name": f"d{len(rows)}", self.chance.choice(("logical-switch", "logical-router")): "x"}
+        ids = {
+            "name": f"d{len(rows)}",
+            self.chance.choice(("logical-switch", "logical-router")): "x",
+        }
         if len(rows) < 4 and self.chance.random() < 0.5:
             self.db.insert("Datapath_Binding", tunnel_key=self._key(), external_ids=ids)
         elif rows and self.chance.random() < 0.3:
@@ -135,7 +143,9 @@ class _World:
             self.db.update(one, logical_port=other_name)
             self.db.update(other, logical_port=one_name)
         else:
-            places = [{c: row.columns[c] for c in ("datapath", "tunnel_key")} for row in (one, other)]
+            places = [
+                {c: row.columns[c] for c in ("datapath", "tunnel_key")} for row in (one, other)
+            ]
             self.db.update(one, **places[1])
             self.db.update(other, **places[0])
 
@@ -168,7 +178,7 @@ class _World:
 
     def multicast(self) -> None:
         """Add, change or remove a multicast group; ports may be gone."""
-        rows = [r for r in self.db.of("Multicast_Group")]
+        rows = list(self.db.of("Multicast_Group"))
         ports = [r.uuid for r in self.db.of("Port_Binding") if self.chance.random() < 0.6]
         datapath = self._datapath()
         if any(r.datapath == datapath for r in rows):
