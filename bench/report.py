@@ -17,12 +17,12 @@ _ROOT = Path(__file__).parent.parent
 _WIDE = 0.25
 
 #: Stands below a table of spreads.
-FOOTNOTE = "median (first - last decile); ! marks a spread too wide to be trusted: run again"
+FOOTNOTE = "median (first - third quartile); ! marks a spread too wide to be trusted: run again"
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Median, first and last decile of repeated measurements."""
+    """Median, first and third quartile of repeated measurements."""
 
     median: float
     low: float
@@ -41,8 +41,8 @@ class Spread:
 
 def spread(values: Sequence[float]) -> Spread:
     """Summarise two or more measurements."""
-    tenths = quantiles(values, n=10, method="inclusive")
-    return Spread(median=tenths[4], low=tenths[0], high=tenths[8])
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return Spread(median=middle, low=low, high=high)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -4,6 +4,7 @@
  *
  *   rr server PORT                 answers, one client after the other
  *   rr client ADDRESS PORT MS      prints: transactions, nanoseconds
+ *                                  that passed, nanoseconds of CPU time used
  *
  * iperf3 sends in one direction only; here each packet is waited for, so that
  * the time of one packet through stack and switch shows.
@@ -25,11 +26,11 @@ static void fail(const char *what)
 	exit(1);
 }
 
-static long long now_ns(void)
+static long long read_ns(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
@@ -78,7 +79,7 @@ static int ask(const char *host, int port, long long ms)
 		.sin_port = htons(port),
 	};
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	long long start, end, transactions = 0;
+	long long start, end, cpu_start, transactions = 0;
 	char byte = 'x';
 
 	if (fd < 0)
@@ -90,14 +91,17 @@ static int ask(const char *host, int port, long long ms)
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
 		fail("connect");
 	set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
-	start = now_ns();
+	cpu_start = read_ns(CLOCK_PROCESS_CPUTIME_ID);
+	start = read_ns(CLOCK_MONOTONIC);
 	end = start + ms * 1000000;
 	do {
 		if (write(fd, &byte, 1) != 1 || read(fd, &byte, 1) != 1)
 			fail("exchange");
 		transactions++;
-	} while (now_ns() < end);
-	printf("%lld %lld\n", transactions, now_ns() - start);
+	} while (read_ns(CLOCK_MONOTONIC) < end);
+	printf("%lld %lld %lld\n", transactions,
+	       read_ns(CLOCK_MONOTONIC) - start,
+	       read_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu_start);
 	return 0;
 }
 

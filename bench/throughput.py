@@ -6,7 +6,8 @@ forth (`rr.c`). Both ends run on one CPU: what a route costs then shows as it is
 of a small machine the wire itself reorders segments and its figures differ by a factor of four. A
 wire, a Linux bridge with security groups and our agent take turns in one run,
 in another order each round, so that what disturbs the machine disturbs all alike; ratios
-are taken round by round.
+are taken round by round. The figures per second of CPU time count only the time that both ends and
+the path between them worked: they hold on a machine that others use too.
 """
 
 import json
@@ -31,6 +32,13 @@ _STREAM_BYTES = "400M"
 _RR_MS = 200
 _STREAM_PORT = 5201
 _RR_PORT = 9000
+# Member of a sample, what it is called, decimals.
+_TABLES = (
+    ("gbit_s", "one TCP stream, Gbit per second", 1),
+    ("gbit_cpu_s", "one TCP stream, Gbit per second of CPU time", 1),
+    ("requests_s", "requests per second", 0),
+    ("requests_cpu_s", "requests per second of CPU time", 0),
+)
 _BUILD = Path(__file__).parent.parent / "build" / "bench"
 
 
@@ -39,8 +47,10 @@ class _Sample:
     """One round on one route."""
 
     gbit_s: float
+    gbit_cpu_s: float
     retransmits: int
-    transactions_s: float
+    requests_s: float
+    requests_cpu_s: float
 
 
 def _compile_rr() -> Path:
@@ -66,17 +76,22 @@ class _Bench:
         self._rr = str(rr)
         self._cpu = max(os.sched_getaffinity(0))
         self._servers: list[subprocess.Popen[bytes]] = []
+        self._rr_servers: dict[str, subprocess.Popen[bytes]] = {}
         # Two routes may lead to the same machine.
         for server in {route.server.name: route.server for route in routes}.values():
             self._serve(server, _STREAM_PORT, "iperf3", "--server", "--port", str(_STREAM_PORT))
-            self._serve(server, _RR_PORT, self._rr, "server", str(_RR_PORT))
+            self._rr_servers[server.name] = self._serve(
+                server, _RR_PORT, self._rr, "server", str(_RR_PORT)
+            )
 
-    def _serve(self, place: Namespace, port: int, *words: str) -> None:
+    def _serve(self, place: Namespace, port: int, *words: str) -> subprocess.Popen[bytes]:
         pinned = place.words(*_alone(self._cpu, *words))
         quiet = subprocess.DEVNULL
-        self._servers.append(subprocess.Popen(pinned, stdin=quiet, stdout=quiet, stderr=quiet))
+        server = subprocess.Popen(pinned, stdin=quiet, stdout=quiet, stderr=quiet)
+        self._servers.append(server)
         listening = ("ss", "-Hltn", f"sport = :{port}")
         until(lambda: place.run(*listening), f"{words[0]} on port {port}")
+        return server
 
     def close(self) -> None:
         """End the servers."""
@@ -86,21 +101,30 @@ class _Bench:
 
     def sample(self, route: Route) -> _Sample:
         """Measure once."""
-        return _Sample(*self._stream(route), self._requests(route))
+        return _Sample(*self._stream(route), *self._requests(route))
 
-    def _stream(self, route: Route) -> tuple[float, int]:
+    def _stream(self, route: Route) -> tuple[float, float, int]:
         words = ("iperf3", "--client", route.address, "--port", str(_STREAM_PORT),
                  "--bytes", _STREAM_BYTES, "--json", "--congestion", "cubic")  # fmt: skip
         said = route.client.run(*_alone(self._cpu, *words))
         end = json.loads(said)["end"]
         gbit_s = float(end["sum_received"]["bits_per_second"]) / 1e9
-        return gbit_s, int(end["sum_sent"]["retransmits"])
+        used = end["cpu_utilization_percent"]
+        share = (float(used["host_total"]) + float(used["remote_total"])) / 100
+        return gbit_s, gbit_s / share, int(end["sum_sent"]["retransmits"])
 
-    def _requests(self, route: Route) -> float:
+    def _requests(self, route: Route) -> tuple[float, float]:
         words = (self._rr, "client", route.address, str(_RR_PORT), str(_RR_MS))
+        before = self._server_cpu_ns(route)
         said = route.client.run(*_alone(self._cpu, *words))
-        transactions, nanoseconds = said.split()
-        return int(transactions) * 1e9 / int(nanoseconds)
+        transactions, passed_ns, cpu_ns = map(int, said.split())
+        cpu_ns += self._server_cpu_ns(route) - before
+        return transactions * 1e9 / passed_ns, transactions * 1e9 / cpu_ns
+
+    def _server_cpu_ns(self, route: Route) -> int:
+        """CPU time of the route's rr server, which waits now."""
+        pid = self._rr_servers[route.server.name].pid
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
 def _measure(routes: list[Route], rounds: int) -> dict[str, list[_Sample]]:
@@ -157,11 +181,14 @@ def main(rounds: int = _ROUNDS) -> None:
             routes = [wire(place), *bridge(place), *agents]
             print(f"{rounds} rounds, {len(routes)} routes")
             samples = _measure(routes, rounds)
-    streams = _lines({name: [s.gbit_s for s in taken] for name, taken in samples.items()})
-    requests = _lines({name: [s.transactions_s for s in taken] for name, taken in samples.items()})
-    _print("one TCP stream, Gbit/s", streams, 1)
-    print()
-    _print("requests per second, one connection", requests, 0)
+    figures: dict[str, object] = {"rounds": samples}
+    for value, title, digits in _TABLES:
+        lines = _lines(
+            {name: [getattr(s, value) for s in taken] for name, taken in samples.items()}
+        )
+        _print(title, lines, digits)
+        print()
+        figures[value] = lines
     print(FOOTNOTE)
-    path = save("throughput", {"gbit_s": streams, "requests_s": requests, "rounds": samples})
+    path = save("throughput", figures)
     print(f"figures in {path}")
