@@ -43,7 +43,7 @@ disable_new() {
 		if [ -e "/lib/systemd/system/$service.service" ] && command -v systemctl >/dev/null; then
 			systemctl disable --quiet "$service.service" || true
 		fi
-		if [ -e "/etc/init.d/$service" ]; then
+		if compgen -G "/etc/rc?.d/S??$service" >/dev/null; then
 			update-rc.d "$service" disable >/dev/null
 		fi
 	done
