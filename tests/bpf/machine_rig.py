@@ -35,13 +35,25 @@ from iovisor_ovn.compiler.patterns import Pattern
 from iovisor_ovn.compiler.reference import Reference
 from iovisor_ovn.compiler.sets import Dimension, Member, space_width
 from iovisor_ovn.dataplane import libbpf
-from iovisor_ovn.dataplane.machine import Machine
+from iovisor_ovn.dataplane.machine import OBJECT_PATH, Machine
 
-__all__ = ["EGRESS", "REDIRECT", "SHOT", "Datapath", "Rig", "Run", "Wire", "inside", "load"]
+__all__ = [
+    "EGRESS",
+    "REDIRECT",
+    "SHOT",
+    "Datapath",
+    "Rig",
+    "Run",
+    "Wire",
+    "build",
+    "inside",
+    "load",
+]
 
 EGRESS = int(Limit.EGRESS)
 SHOT, REDIRECT = 2, 7  # TC_ACT_*
 
+_ROOT = Path(__file__).parents[2]
 _EVERYTHING = Pattern()
 _CTX_SIZE = 192
 _IFINDEX_AT, _MARK_AT = 40, 8
@@ -291,6 +303,15 @@ class Rig:
         libbpf.check(result, f"run {program}")
         (mark,) = struct.unpack_from("=I", after, _MARK_AT)
         return int(opts.retval), target.raw[: int(opts.data_size_out)], mark
+
+
+def build() -> Path:
+    """Bring the object up to date; its path."""
+    done = subprocess.run(
+        ["make", "-s", "bpf"], cwd=_ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return OBJECT_PATH
 
 
 def load(word: int, value: int, mask: int = 0xFFFFFFFF) -> Insn:

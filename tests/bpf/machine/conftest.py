@@ -10,20 +10,13 @@ from pathlib import Path
 import pytest
 
 from iovisor_ovn.dataplane import mount, unmount
-from iovisor_ovn.dataplane.machine import OBJECT_PATH
-from machine_rig import Rig, inside
-
-_ROOT = Path(__file__).parents[3]
+from machine_rig import Rig, build, inside
 
 
 @pytest.fixture(scope="session")
 def object_path() -> Path:
     """Give the object, brought up to date: a test of an old one would prove nothing."""
-    done = subprocess.run(
-        ["make", "-s", "bpf"], cwd=_ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return OBJECT_PATH
+    return build()
 
 
 @pytest.fixture(scope="session")
