@@ -25,13 +25,14 @@ missing() {
 	done
 }
 
-# Debian's own switch for "start nothing": taken away again unless it was there before.
+# Debian's own switch for "start nothing", unless its owner has set one.
 forbid_starts() {
 	policy=/usr/sbin/policy-rc.d
+	own_policy=
 	if [ ! -e "$policy" ]; then
+		own_policy=yes
 		printf '#!/bin/sh\nexit 101\n' >"$policy"
 		chmod 755 "$policy"
-		trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 	fi
 }
 
@@ -39,14 +40,22 @@ forbid_starts() {
 disable_new() {
 	local service
 	for service in "${services[@]}"; do
-		grep -qx "$service" <<<"$1" && continue
-		if [ -e "/lib/systemd/system/$service.service" ] && command -v systemctl >/dev/null; then
-			systemctl disable --quiet "$service.service" || true
+		grep -qx "$service" <<<"$before" && continue
+		if [ -e "/lib/systemd/system/$service.service" ]; then
+			deb-systemd-helper disable "$service.service" >/dev/null
 		fi
 		if compgen -G "/etc/rc?.d/S??$service" >/dev/null; then
 			update-rc.d "$service" disable >/dev/null
 		fi
 	done
+}
+
+# Also when an installation breaks off in the middle.
+undo() {
+	if [ "$own_policy" = yes ]; then
+		rm -f "$policy"
+	fi
+	disable_new
 }
 
 present_services() {
@@ -59,13 +68,12 @@ present_services() {
 }
 
 install() {
-	local before
 	before=$(present_services)
 	forbid_starts
+	trap undo EXIT
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -q
 	apt-get install -q -y --no-install-recommends "$@"
-	disable_new "$before"
 }
 
 case "${1:-}" in
