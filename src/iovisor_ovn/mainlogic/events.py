@@ -19,7 +19,7 @@ from iovisor_ovn.errors import DataplaneError
 from iovisor_ovn.mainlogic.neighbours import mac_text
 from iovisor_ovn.mainlogic.pipeline import Pipeline
 from iovisor_ovn.ovsdb import Database
-from iovisor_ovn.services.holding import HoldQueue, complete_checksum
+from iovisor_ovn.services.holding import HoldQueue, Hop, complete_checksum
 from iovisor_ovn.services.learning import Learned, LearnQueue
 
 __all__ = ["EventPump"]
@@ -43,12 +43,12 @@ class EventPump:
         self._learned = LearnQueue()
         self._held = HoldQueue(self._send)
         pipeline.neighbours.on_resolved = self._resolved
+        pipeline.neighbours.on_gone = self._forget
 
     def run(self) -> None:
         """Take up what has come and write what is due."""
         now = time.monotonic()
-        for record in self._reader.consume():
-            self._take(record, now)
+        self._take_all(now)
         self._held.expire(now)
         self._write(now)
 
@@ -67,6 +67,10 @@ class EventPump:
         """Stop listening."""
         self._reader.close()
 
+    def _take_all(self, now: float) -> None:
+        for record in self._reader.consume():
+            self._take(record, now)
+
     def _take(self, record: bytes, now: float) -> None:
         event = _EVENT.unpack(record)
         kind, datapath, port = event["kind"], event["dp"], event["port"]
@@ -83,12 +87,25 @@ class EventPump:
             frame = record[_EVENT.size : _EVENT.size + _number(event["len"])]
             if event["partial"]:
                 frame = complete_checksum(frame)
-            self._held.hold((datapath, port, address), frame, words[:_STATE_WORDS], now)
+            self._hold((datapath, port, address), frame, words[:_STATE_WORDS], now)
         elif kind == EventKind.NEIGHBOUR:
             self._learned.add(Learned("neighbour", datapath, port, address, mac), now)
             self._held.resolved((datapath, port, address), mac)
         elif kind == EventKind.FDB:
             self._learned.add(Learned("fdb", datapath, port, 0, mac), now)
+
+    def _hold(self, hop: Hop, frame: bytes, words: tuple[int, ...], now: float) -> None:
+        """Keep a packet, unless the answer came while its event was on the way."""
+        self._held.hold(hop, frame, words, now)
+        mac = self._neighbours.mac_of(*hop)
+        if mac:
+            self._held.resolved(hop, mac)
+
+    def _forget(self, datapath: int) -> None:
+        # What is in the ring buffer is about this datapath, too, and not about its successor.
+        self._take_all(time.monotonic())
+        self._held.forget(datapath)
+        self._learned.forget(datapath)
 
     def _resolved(self, datapath: int, port: int, address: int, mac: int) -> None:
         self._held.resolved((datapath, port, address), mac)
@@ -127,10 +144,8 @@ class EventPump:
         return learned is None or learned[1] != fact.mac
 
     def _place(self, fact: Learned, datapath: UUID) -> tuple[UUID, str, str] | None:
-        for port in self._world.ports_of.get(datapath, {}).values():
-            if port.key == fact.port:
-                return (datapath, port.name, _address_text(fact.address))
-        return None
+        port = self._world.port_at(datapath, fact.port)
+        return None if port is None else (datapath, port.name, _address_text(fact.address))
 
     def _write_neighbour(self, transaction, fact: Learned, datapath: UUID) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001  no types in ovs
         place = self._place(fact, datapath)

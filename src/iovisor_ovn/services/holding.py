@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["HELD_PER_HOP", "HOLD_S", "Held", "HoldQueue", "complete_checksum"]
+__all__ = ["HELD_PER_HOP", "HOLD_S", "Held", "HoldQueue", "Hop", "complete_checksum"]
 
 HELD_PER_HOP = 4
 HOLD_S = 10.0
@@ -56,6 +56,11 @@ class HoldQueue:
         """The MAC address of a next hop is known: let its packets go, oldest first."""
         for held in self._waiting.pop(hop, ()):
             self._send(held.frame, held.words, mac)
+
+    def forget(self, datapath: int) -> None:
+        """Give up the packets of a datapath: its index may stand for another soon."""
+        for hop in [hop for hop in self._waiting if hop[0] == datapath]:
+            self.dropped += len(self._waiting.pop(hop))
 
     def expire(self, now: float) -> None:
         """Give up on what waited too long."""

@@ -64,6 +64,11 @@ class LearnQueue:
         if known is not None and known[1] == fact:
             del self._pending[fact.key]
 
+    def forget(self, datapath: int) -> None:
+        """Drop the facts of a datapath: its index may stand for another soon."""
+        for key in [key for key in self._pending if key[1] == datapath]:
+            del self._pending[key]
+
     @property
     def next_due(self) -> float | None:
         """When :meth:`due` has something to give."""
