@@ -8,8 +8,12 @@ with them, also when the benchmark is killed.
 import os
 import subprocess
 import sys
+from pathlib import Path
 
-__all__ = ["enclose"]
+__all__ = ["PLACE", "enclose"]
+
+#: Where files may be made that go with the namespaces.
+PLACE = Path("/run")
 
 _MARK = "IOVISOR_OVN_BENCH"
 
@@ -20,9 +24,8 @@ def enclose() -> None:
     Returns inside; outside, the call ends the program with the inner one's exit status.
     """
     if os.environ.get(_MARK) == "inside":
-        # `ip netns` keeps its list in files: here they vanish with the mount namespace.
-        subprocess.run(["mkdir", "-p", "/run/netns"], check=True)
-        subprocess.run(["mount", "-t", "tmpfs", "bench", "/run/netns"], check=True)
+        # `ip netns` keeps its list in files, as do the servers: these vanish with the mount.
+        subprocess.run(["mount", "-t", "tmpfs", "bench", str(PLACE)], check=True)
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         return
     os.environ[_MARK] = "inside"

@@ -19,6 +19,7 @@ from pathlib import Path
 import cloud
 import ovs.poller
 import ovs.vlog
+from enclose import PLACE
 
 from iovisor_ovn.dataplane.machine import OBJECT_PATH, Machine
 from iovisor_ovn.dataplane.program import Object, Program
@@ -129,7 +130,7 @@ def open_rig(object_path: Path = OBJECT_PATH) -> Iterator[Rig]:
     Call it inside :func:`enclose.enclose`: devices and mounts are made here.
     """
     ovs.vlog.Vlog.init(None)
-    with tempfile.TemporaryDirectory(prefix="iovisor-bench-") as place:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=PLACE) as place:
         pins = Path(place, "bpffs")
         pins.mkdir()
         subprocess.run(["mount", "-t", "bpf", "bench", str(pins)], check=True)

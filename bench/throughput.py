@@ -18,6 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from enclose import PLACE
 from report import FOOTNOTE, Spread, save, spread, table
 from setups import Route, bridge, ours, wire
 
@@ -175,7 +176,7 @@ def _print(title: str, lines: list[_Line], digits: int) -> None:
 
 def main(rounds: int = _ROUNDS) -> None:
     """Measure, print the tables, keep the figures. Run by ``bench/run.py throughput``."""
-    with tempfile.TemporaryDirectory(prefix="iovisor-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=PLACE) as name:
         place = Path(name)
         with ours(place) as agents:
             routes = [wire(place), *bridge(place), *agents]
