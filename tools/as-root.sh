@@ -6,7 +6,9 @@ if [ "$(id -u)" -eq 0 ]; then
 	exec "$@"
 fi
 if command -v sudo >/dev/null; then
-	exec sudo env "PATH=$PATH" "$@"
+	# No caches: root's files in a user's tree would keep `make clean` from removing them.
+	exec sudo env "PATH=$PATH" PYTHONDONTWRITEBYTECODE=1 \
+		"PYTEST_ADDOPTS=-p no:cacheprovider ${PYTEST_ADDOPTS:-}" "$@"
 fi
 echo "this needs root (network namespaces, BPF) and there is no sudo: run it as root: $*" >&2
 exit 1
