@@ -41,9 +41,8 @@ disable_new() {
 	local service
 	for service in "${services[@]}"; do
 		grep -qx "$service" <<<"$before" && continue
-		if [ -e "/lib/systemd/system/$service.service" ]; then
-			deb-systemd-helper disable "$service.service" >/dev/null
-		fi
+		# What `systemctl disable` does, also where systemd comes later or never.
+		rm -f /etc/systemd/system/multi-user.target.wants/"$service".service
 		if compgen -G "/etc/rc?.d/S??$service" >/dev/null; then
 			update-rc.d "$service" disable >/dev/null
 		fi

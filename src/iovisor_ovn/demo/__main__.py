@@ -6,6 +6,8 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -15,8 +17,9 @@ from rich.console import Console
 
 from iovisor_ovn.demo import report
 from iovisor_ovn.demo.hypervisor import Flavor
-from iovisor_ovn.demo.lab import Lab, building
+from iovisor_ovn.demo.lab import Lab
 from iovisor_ovn.demo.places import sweep
+from iovisor_ovn.demo.processes import CommandFailed, NotInTime
 from iovisor_ovn.demo.topology import MACHINES, expected
 from iovisor_ovn.demo.traffic import is_spoof_heard, look
 
@@ -25,6 +28,7 @@ __all__ = ["app"]
 #: Where `up` keeps its cloud, for `down` to find.
 KEPT = Path("/run/iovisor-ovn-demo")
 _FALSE_ADDRESS = "10.0.1.99"
+_LOG_LINES = 15
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 _FlavorOption = Annotated[
@@ -71,6 +75,30 @@ def _show_traffic(lab: Lab, screen: Console) -> bool:
     return not faults
 
 
+def _remove(directory: Path) -> None:
+    # A second signal must not leave half of it behind.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sweep(directory)
+
+
+@contextmanager
+def _removed_on_failure(directory: Path) -> Iterator[None]:
+    """Take all away when the block fails or is interrupted; show the end of the logs first."""
+    try:
+        yield
+    except (CommandFailed, NotInTime) as failed:
+        for log in sorted(directory.rglob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+            print(f"--- {log}", *lines, sep="\n", file=sys.stderr)
+        _remove(directory)
+        print(f"the demo failed: {failed}", file=sys.stderr)
+        raise typer.Exit(1) from failed
+    except BaseException:
+        _remove(directory)
+        raise
+
+
 @app.command()
 def run(flavor: _FlavorOption = "iovisor") -> None:
     """Build the cloud, show the traffic, take the cloud away."""
@@ -79,15 +107,11 @@ def run(flavor: _FlavorOption = "iovisor") -> None:
     screen = report.console()
     screen.print(report.cloud())
     directory = Path(tempfile.mkdtemp(prefix="iovisor-ovn-demo-"))
-    try:
+    with _removed_on_failure(directory):
         lab = Lab(directory, f"demo{os.getpid()}", flavor, screen.print)
         good = _show_traffic(lab, screen)
         lab.hypervisor.close()
-    finally:
-        # A second signal must not leave half of it behind.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        sweep(directory)
+        _remove(directory)
     screen.print("removed; " + ("all as expected" if good else "NOT as expected"))
     raise typer.Exit(0 if good else 1)
 
@@ -101,7 +125,7 @@ def up(flavor: _FlavorOption = "iovisor") -> None:
         raise _refuse(f"{KEPT} exists: the demo is up already, or `down` was not run")
     screen = report.console()
     screen.print(report.cloud())
-    with building(KEPT):
+    with _removed_on_failure(KEPT):
         lab = Lab(KEPT, "demo", flavor, screen.print)
         good = _show_traffic(lab, screen)
     screen.print(_what_to_try(lab), soft_wrap=True)

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build the demo's cloud in a directory and take it away again."""
+"""The demo's cloud, built in a directory; ``sweep`` of the directory takes it away."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from iovisor_ovn.demo.central import Central
 from iovisor_ovn.demo.hypervisor import Flavor, Hypervisor
-from iovisor_ovn.demo.places import sweep
 from iovisor_ovn.demo.topology import MACHINES, northbound
 from iovisor_ovn.demo.traffic import listen
 
-__all__ = ["Lab", "building"]
+__all__ = ["Lab"]
 
 
 class Lab:
@@ -50,13 +48,3 @@ _WHAT_RUNS = {
     "iovisor": "iovisor-ovn agent",
     "ovn": "ovn-controller and ovs-vswitchd (ordinary OVN, user space data path)",
 }
-
-
-@contextmanager
-def building(directory: Path) -> Iterator[None]:
-    """Take away what stands in ``directory`` when the block fails or is interrupted."""
-    try:
-        yield
-    except BaseException:
-        sweep(directory)
-        raise
