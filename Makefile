@@ -34,8 +34,8 @@ PYTEST := $(BIN)/pytest
 # What follows on the command line reaches pytest: make test-unit ARGS='-k lexer -x'
 ARGS ?=
 
-.PHONY: help build bpf demo demo-up demo-down lint fmt type test test-unit test-bpf \
-	test-functional test-system bench docs clean
+.PHONY: help build bpf demo demo-up demo-down lint fmt type test test-unit coverage \
+	test-bpf test-functional test-system bench docs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -74,6 +74,10 @@ test: lint build ## every tier
 
 test-unit: $(VENV_READY) ## no privileges, under a minute
 	$(PYTEST) tests/unit $(ARGS)
+
+coverage: $(VENV_READY) ## which branches the unit tests reach
+	$(BIN)/coverage run -m pytest tests/unit $(ARGS)
+	$(BIN)/coverage report
 
 test-bpf: build ## packets through loaded programs
 	$(AS_ROOT) $(PYTEST) tests/bpf $(ARGS)
