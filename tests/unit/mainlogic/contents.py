@@ -14,10 +14,10 @@ from iovisor_ovn.compiler.image import KEY_WORDS, Insn
 from iovisor_ovn.mainlogic.pipeline import Pipeline
 from unit.mainlogic.fakes import FakeMachine
 
-__all__ = ["Contents", "Rule", "read", "waste"]
+__all__ = ["Contents", "Rule", "differences", "read", "waste"]
 
 Text = tuple[Insn, ...]
-_SETS = (GuardKind.IN_SET, GuardKind.NOT_IN_SET)
+_SET_KINDS = (GuardKind.IN_SET, GuardKind.NOT_IN_SET)
 
 
 class Rule(NamedTuple):
@@ -59,6 +59,74 @@ def read(pipeline: Pipeline, machine: FakeMachine) -> Contents:
         diagnostics={uuid: d.message for uuid, d in pipeline.flows.diagnostics.items()},
         unsupported={v: frozenset(units) for v, units in pipeline.flows.unsupported.items()},
     )
+
+
+def differences(found: Contents, expected: Contents) -> list[str]:
+    """What differs, one line for each thing.
+
+    Rules of a stage may differ where that makes no difference: which of the flows that do what the
+    default does are left out depends on the order in which they came.
+    """
+    lines: list[str] = []
+    for name in Contents._fields:
+        if name == "stages":
+            continue
+        ours, theirs = _flat(getattr(found, name)), _flat(getattr(expected, name))
+        lines += [f"{name}: too much: {item}" for item in sorted(ours - theirs)]
+        lines += [f"{name}: missing: {item}" for item in sorted(theirs - ours)]
+    for where in found.stages.keys() | expected.stages.keys():
+        mine, other = found.stages.get(where, frozenset()), expected.stages.get(where, frozenset())
+        for rule in mine ^ other:
+            if not _winners(mine, rule) & _winners(other, rule):
+                lines.append(
+                    f"stages: {where}: {'missing' if rule in other else 'too much'}: {rule}"
+                )
+    return lines
+
+
+def _flat(part: object) -> set[str]:
+    if isinstance(part, frozenset):
+        return {repr(item) for item in part}
+    assert isinstance(part, Mapping)
+    return {
+        f"{key} {item}"
+        for key, value in part.items()
+        for item in (value if isinstance(value, frozenset) else (value,))
+    }
+
+
+def _winners(rules: frozenset[Rule], like: Rule) -> set[Text | Program | str]:
+    """What happens to a packet of which only is true what ``like`` asks for."""
+    words: dict[object, int] = {}
+    for test in like.tests:
+        if test[0] == "is":
+            words[test[1]] = words.get(test[1], 0) | _number(test[3])
+    sets = {test[1:] for test in like.tests if test[0] == "in"}
+
+    def is_equal(word: object, mask: object, value: object) -> bool:
+        return words.get(word, 0) & _number(mask) == value
+
+    def holds(test: tuple[object, ...]) -> bool:
+        match test:
+            case ("is", word, mask, value):
+                return is_equal(word, mask, value)
+            case ("not", word, mask, value):
+                return not is_equal(word, mask, value)
+            case ("in", *rest):
+                return tuple(rest) in sets
+            case ("not in", *rest):
+                return tuple(rest) not in sets
+            case (_, frozenset() as group):
+                return not all(is_equal(*one) for one in group)
+        raise AssertionError(test)
+
+    hits = [
+        rule
+        for rule in rules
+        if rule.class_bits & like.class_bits == rule.class_bits and all(map(holds, rule.tests))
+    ]
+    best = max((rule.priority for rule in hits), default=-1)
+    return {rule.program for rule in hits if rule.priority == best} or {"nothing"}
 
 
 def waste(pipeline: Pipeline, machine: FakeMachine) -> dict[str, int]:
@@ -160,9 +228,9 @@ class _Reader:
 
     def _rules(self, slot: dict[str, int | tuple[int, ...]]) -> Iterator[Rule]:
         tests = frozenset(self._guards(slot))
-        class_bits = _number(slot["class_value"])
+        class_bits = _number(slot.get("classes", slot.get("class_value")))
         if not slot["shape"]:
-            program = self._program(_number(slot["program"]))
+            program = self._program(_number(slot.get("program", slot["uid"])))
             yield Rule(class_bits, tests, _number(slot["max_priority"]), program)
             return
         shape = STRUCTS["shape"].unpack(self._machine.arrays["shapes"][_number(slot["shape"])])
@@ -201,7 +269,7 @@ class _Reader:
         assert not group
 
     def _guard(self, kind: int, word: int, mask: int, value: int) -> tuple[object, ...]:
-        if kind in _SETS:
+        if kind in _SET_KINDS:
             verb = "in" if kind == GuardKind.IN_SET else "not in"
             return (verb, self._dimensions[word], self._set_name(value))
         return ("is" if kind == GuardKind.EQUAL else "not", word, mask, value)

@@ -119,7 +119,7 @@ class FakeMachine:
         self, index: int, *, key: int, flags: int, dnat_zone: int, snat_zone: int
     ) -> None:
         """Set what a datapath is."""
-        self.datapaths[index] = {"key": key, "flags": flags, "dnat_zone": dnat_zone,
+        self.datapaths[index] = {"key": key, "flags": int(flags), "dnat_zone": dnat_zone,
                                  "snat_zone": snat_zone}  # fmt: skip
 
     def switch_rows(self, rows: Mapping[tuple[int, int], Sequence[tuple[int, int, bool]]]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iovisor_ovn.mainlogic.pipeline import Pipeline
-from unit.mainlogic.contents import Contents, read, waste
+from unit.mainlogic.contents import Contents, differences, read, waste
 from unit.mainlogic.fakes import Database, FakeInterface, FakeMachine, FakeRow, make_pipeline
 
 if TYPE_CHECKING:
@@ -335,8 +335,7 @@ def _fresh(world: _World) -> tuple[Contents, dict[str, int]]:
 def _check(world: _World, pipeline: Pipeline, machine: FakeMachine) -> None:
     contents, used = read(pipeline, machine), waste(pipeline, machine)
     expected, needed = _fresh(world)
-    for name in Contents._fields:
-        assert getattr(contents, name) == getattr(expected, name), name
+    assert differences(contents, expected) == []
     assert used == needed
 
 
