@@ -105,7 +105,7 @@ $(PACKAGES_READY): tools/setup.sh
 	touch $@
 
 $(VENV_READY): pyproject.toml tools/setup.sh
-	tools/setup.sh python
+	tools/setup.sh base
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@

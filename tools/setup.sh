@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Install the Debian packages that are missing: `setup.sh python` for the virtual
-# environment alone, `setup.sh all` for building and testing too. Nothing is asked of the
+# Install the Debian packages that are missing: `setup.sh base` for the virtual environment
+# and the unit tests, `setup.sh all` for building and for every test. Nothing is asked of the
 # network when all are there. Daemons that come with the packages are neither started nor
 # enabled: the demo and the tests run their own, in directories of their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-python_packages=(python3 python3-venv)
+base_packages=(python3 python3-venv make git gcc libc6-dev libbpf1)
 all_packages=(
-	"${python_packages[@]}" make git
-	clang-19 llvm-19 clang-format-19 libbpf1 libbpf-dev libelf1 bpftool linux-libc-dev
+	"${base_packages[@]}"
+	clang-19 llvm-19 clang-format-19 libbpf-dev libelf1 bpftool linux-libc-dev
 	ovn-central ovn-host ovn-common openvswitch-switch openvswitch-common
 	iproute2 iperf3 tcpdump iputils-ping traceroute netcat-openbsd ethtool nftables procps
 )
@@ -76,7 +76,7 @@ install() {
 }
 
 case "${1:-}" in
-python) mapfile -t wanted < <(missing "${python_packages[@]}") ;;
+base) mapfile -t wanted < <(missing "${base_packages[@]}") ;;
 all) mapfile -t wanted < <(missing "${all_packages[@]}") ;;
 install) # the part that needs root; called by this script
 	shift
@@ -84,7 +84,7 @@ install) # the part that needs root; called by this script
 	exit
 	;;
 *)
-	echo "usage: $0 python|all" >&2
+	echo "usage: $0 base|all" >&2
 	exit 2
 	;;
 esac
