@@ -187,6 +187,7 @@ enum program {
 enum ct_flag {
 	CT_WRITE_MARK = 1,
 	CT_WRITE_LABEL = 2,
+	CT_WRITE_KEEP = 4,
 };
 
 enum guard_kind {
@@ -287,10 +288,9 @@ _Static_assert(sizeof(struct guard) == 12, "guard");
 
 /* One tuple of a stage: which entries it holds and when to look at them. */
 struct slot {
-	__u32 uid; /* first word of its entries' keys */
-	__u32 program; /* without shape: the only entry's program */
-	__u32 class_mask; /* class bits that count */
-	__u32 class_value; /* and what they must be */
+	__u32 uid; /* first word of its entries' keys; shape 0: the program */
+	__u32 classes; /* class bits that a packet must have */
+	__u64 bloom; /* bits of the values that the key's first word has */
 	__u16 max_priority; /* highest priority among its entries */
 	__u16 shape; /* index of its shape; 0 = one entry, guards tell all */
 	__u8 n_guards; /* guards in guards[] */

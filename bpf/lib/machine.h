@@ -73,7 +73,12 @@ struct machine {
 	 */
 	__u32 at;
 	__u32 next;
-	__u32 frag;
+	__u32 frag; /* stays: FRAG_* bits of the packet on the wire */
+	/* search of a stage: where it stands, priority and program found */
+	__u32 slot;
+	__u32 slots_end;
+	__s32 best;
+	__s32 program;
 	__u64 dim_valid; /* dim_list[] entries that hold */
 	__u32 dim_list[MAX_DIMS]; /* set list of each dimension's value */
 	__u32 key[40]; /* key of the lookup under way */

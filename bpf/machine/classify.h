@@ -11,14 +11,10 @@
 
 #include "machine/classify_maps.h"
 
+#define SLOTS_A_STEP 16
+#define BLOOM_FACTOR 0x9e3779b1 /* 2^32 / golden ratio: spreads values */
+#define BLOOM_SHIFT 26 /* leaves 6 bits: which of 64 */
 #define DIM_GROUPS 2 /* dimensions 0, 1: port groups of inport, outport */
-
-struct search {
-	struct machine *m;
-	__u32 first; /* slot of the row */
-	__s32 best; /* priority found */
-	__s32 program;
-};
 
 /* List of the sets that the packet's value of a dimension is in. */
 static __always_inline __u32 lookup_sets(struct machine *m, __u32 index)
@@ -162,11 +158,11 @@ __noinline int more_guards(__u32 first, __u32 n)
 	return 1;
 }
 
-static __always_inline int hit(struct search *search, struct entry *entry)
+static __always_inline int hit(struct machine *m, const struct entry *entry)
 {
-	if (entry && (__s32)entry->priority > search->best) {
-		search->best = entry->priority;
-		search->program = entry->program;
+	if (entry && (__s32)entry->priority > m->best) {
+		m->best = entry->priority;
+		m->program = entry->program;
 	}
 	return 0;
 }
@@ -211,7 +207,6 @@ static __always_inline void build_key(struct machine *m,
 }
 
 struct product {
-	struct search *search;
 	struct machine *m;
 	__u32 key_class;
 	__u32 at; /* key word of the first set id */
@@ -234,16 +229,14 @@ static long try_sets(__u32 i, void *arg)
 		m->key[at] = list_at(product->list[dim], i % length + 1);
 		i /= length;
 	}
-	return hit(product->search, find(m, product->key_class));
+	return hit(m, find(m, product->key_class));
 }
 
-static __always_inline long lookup_product(struct search *search,
-					   struct machine *m,
-					   const struct slot *slot,
-					   const struct shape *shape)
+static __always_inline int lookup_product(struct machine *m,
+					  const struct slot *slot,
+					  const struct shape *shape)
 {
 	struct product product = {
-		.search = search,
 		.m = m,
 		.key_class = shape->key_class,
 		.at = shape->n_words + 1,
@@ -260,7 +253,7 @@ static __always_inline long lookup_product(struct search *search,
 			return 0;
 		/* Divided, because the product of two lengths may wrap. */
 		if (product.length[i] > MAX_SET_PRODUCT / total) {
-			search->program = -DROP_SET_LIMIT;
+			m->program = -DROP_SET_LIMIT;
 			return 1;
 		}
 		total *= product.length[i];
@@ -269,21 +262,47 @@ static __always_inline long lookup_product(struct search *search,
 	return 0;
 }
 
-/* Look at slot i of the row; 1 ends the walk. */
-static long try_slot(__u32 i, void *arg)
+/* Look up the entries of slot m->slot; 1 ends the walk. */
+__noinline int lookup_slot(void)
 {
-	struct search *search = arg;
-	struct machine *m = search->m;
-	__u32 at = search->first + i;
+	struct machine *m = machine();
 	struct shape *shape;
 	struct slot *slot;
-	__u32 index;
+	__u32 at;
 
-	slot = bpf_map_lookup_elem(&slots, &at);
-	if (!slot || search->best >= slot->max_priority)
+	if (!m)
 		return 1;
-	if ((m->w[W_CLASS] & slot->class_mask) != slot->class_value)
-		return 0;
+	at = m->slot;
+	slot = bpf_map_lookup_elem(&slots, &at);
+	if (!slot)
+		return 1;
+	at = slot->shape;
+	shape = bpf_map_lookup_elem(&shapes, &at);
+	if (!shape)
+		return 1;
+	build_key(m, shape, slot->uid);
+	if (slot->n_dims)
+		return lookup_product(m, slot, shape);
+	return hit(m, find(m, shape->key_class));
+}
+
+/* No entry has the packet's value in the first word of the key. */
+static __always_inline int is_absent(const struct machine *m,
+				     const struct slot *slot)
+{
+	__u32 at = slot->shape;
+	struct shape *shape = bpf_map_lookup_elem(&shapes, &at);
+	__u32 value;
+
+	if (!shape)
+		return 1;
+	value = m->w[shape->words[0] & 127] & shape->masks[0];
+	return !(slot->bloom >> (value * BLOOM_FACTOR >> BLOOM_SHIFT) & 1);
+}
+
+static __always_inline int passes_guards(const struct machine *m,
+					 const struct slot *slot)
+{
 	for (int g = 0; g < MAX_SLOT_GUARDS; g++) {
 		if (g >= slot->n_guards)
 			break;
@@ -291,21 +310,44 @@ static long try_slot(__u32 i, void *arg)
 				 slot->guard_mask[g], slot->guard_value[g]))
 			return 0;
 	}
-	if (slot->n_more && !more_guards(slot->more, slot->n_more))
+	return !slot->n_more || more_guards(slot->more, slot->n_more);
+}
+
+/* Look at slot m->slot; 1 ends the walk. */
+static __always_inline int try_slot(struct machine *m)
+{
+	__u32 at = m->slot;
+	struct slot *slot = bpf_map_lookup_elem(&slots, &at);
+
+	if (!slot || m->best >= slot->max_priority)
+		return 1;
+	if ((m->w[W_CLASS] & slot->classes) != slot->classes ||
+	    !passes_guards(m, slot))
 		return 0;
 	if (!slot->shape) {
-		search->best = slot->max_priority;
-		search->program = slot->program;
+		m->best = slot->max_priority;
+		m->program = slot->uid;
 		return 1;
 	}
-	index = slot->shape;
-	shape = bpf_map_lookup_elem(&shapes, &index);
-	if (!shape)
-		return 0;
-	build_key(m, shape, slot->uid);
-	if (slot->n_dims)
-		return lookup_product(search, m, slot, shape);
-	return hit(search, find(m, shape->key_class));
+	return !is_absent(m, slot) && lookup_slot();
+}
+
+/*
+ * A few slots a step: the call and return of a callback cost as much as
+ * looking at a slot that does not match. What changes from slot to slot lies in
+ * memory, so that the verifier checks the loop's body little more than once.
+ */
+static long try_slots(__u32 i, void *arg)
+{
+	struct machine *m = *(struct machine **)arg;
+
+	(void)i;
+	for (int k = 0; k < SLOTS_A_STEP; k++) {
+		if (m->slot >= m->slots_end || try_slot(m))
+			return 1;
+		m->slot++;
+	}
+	return 0;
 }
 
 /*
@@ -316,19 +358,18 @@ static long try_slot(__u32 i, void *arg)
  */
 static __always_inline int classify(struct machine *m)
 {
-	struct search search = {
-		.m = m,
-		.best = -1,
-		.program = -DROP_NO_FLOW,
-	};
 	__u32 index = m->w[W_PIPELINE] + (m->stage & (MAX_STAGES - 1));
 	__u64 *row = bpf_map_lookup_elem(&stages, &index);
+	__u32 length;
 
 	if (!row)
 		return -DROP_NO_FLOW;
 	m->stage = *row >> ROW_STAGE_SHIFT;
-	search.first = *row;
-	bpf_loop(*row >> ROW_LENGTH_SHIFT & ROW_LENGTH_MASK, try_slot, &search,
-		 0);
-	return search.program;
+	m->slot = *row;
+	length = *row >> ROW_LENGTH_SHIFT & ROW_LENGTH_MASK;
+	m->slots_end = m->slot + length;
+	m->best = -1;
+	m->program = -DROP_NO_FLOW;
+	bpf_loop(length, try_slots, &m, 0);
+	return m->program;
 }

@@ -14,6 +14,7 @@
 #include "iomodules/neighbour/neighbour.h"
 #include "machine/classify.h"
 
+#define INSNS_A_STEP 4
 #define VERDICT_DROP 2 /* TC_ACT_SHOT */
 #define MULTICAST_KEYS 32768 /* first key of a multicast group */
 #define FIRST_PACKET_WORD W_ETH_HI
@@ -76,6 +77,12 @@ static __always_inline void push_snapshot(struct machine *m, __u32 kind,
 static __always_inline void clear_registers(struct machine *m)
 {
 	for (int i = W_REG0; i <= W_REG9; i++)
+		m->w[i] = 0;
+}
+
+static __always_inline void clear_conntrack(struct machine *m)
+{
+	for (int i = W_CT_STATE; i <= W_CT_LABEL3; i++)
 		m->w[i] = 0;
 }
 
@@ -158,8 +165,7 @@ static __always_inline void enter_peer(struct machine *m, struct port *port)
 		return end_strand(m, -result);
 	clear_registers(m);
 	m->w[W_FLAGS] = 0;
-	for (int i = W_CT_STATE; i <= W_CT_LABEL3; i++)
-		m->w[i] = 0;
+	clear_conntrack(m);
 	m->w[W_INPORT] = port->peer_port;
 	m->w[W_OUTPORT] = 0;
 	m->w[W_CT_ZONE] = 0;
@@ -284,21 +290,16 @@ static __always_inline void call(struct machine *m, __u32 stage)
 	goto_stage(m, stage);
 }
 
-/* Execute one instruction; 1 ends the program. */
-static long execute(__u32 i, void *arg)
+/* Execute the instruction at m->pc. */
+static __always_inline void execute(struct context *ctx, struct machine *m)
 {
-	struct context *ctx = arg;
 	struct __sk_buff *skb = ctx->skb;
-	struct machine *m = ctx->m;
 	__u32 at = m->pc;
 	struct insn *insn = bpf_map_lookup_elem(&insns, &at);
 	__u32 a, b;
 
-	(void)i;
-	if (!insn) {
-		end_strand(m, DROP_BAD_PROGRAM);
-		return 1;
-	}
+	if (!insn)
+		return end_strand(m, DROP_BAD_PROGRAM);
 	m->pc = at + 1;
 	a = insn->a & 127;
 	b = insn->b & 127;
@@ -356,10 +357,11 @@ static long execute(__u32 i, void *arg)
 		break;
 	case OP_CT_COMMIT:
 		check(m, ct_commit(skb, m->w[a], b));
+		if (!(b & CT_WRITE_KEEP))
+			clear_conntrack(m);
 		break;
 	case OP_CT_CLEAR:
-		for (int word = W_CT_STATE; word <= W_CT_LABEL3; word++)
-			m->w[word] = 0;
+		clear_conntrack(m);
 		break;
 	case OP_CT_NAT:
 		check(m, ct_commit_nat(skb, m->w[a]));
@@ -388,7 +390,21 @@ static long execute(__u32 i, void *arg)
 		end_strand(m, DROP_BAD_PROGRAM);
 		break;
 	}
-	return m->run != RUN_CODE;
+}
+
+/* A few instructions a step, as try_slots(); 1 ends the program. */
+static long execute_some(__u32 i, void *arg)
+{
+	struct context *ctx = arg;
+	struct machine *m = ctx->m;
+
+	(void)i;
+	for (int k = 0; k < INSNS_A_STEP; k++) {
+		execute(ctx, m);
+		if (m->run != RUN_CODE)
+			return 1;
+	}
+	return 0;
 }
 
 /* Take up what waits: 1 if nothing does. */
@@ -470,7 +486,7 @@ static long visit(__u32 i, void *arg)
 		m->pc = program;
 		m->run = RUN_CODE;
 	}
-	bpf_loop(MAX_PROGRAM, execute, ctx, 0);
+	bpf_loop(MAX_PROGRAM / INSNS_A_STEP, execute_some, ctx, 0);
 	if (m->run == RUN_CODE)
 		end_strand(m, DROP_PROGRAM_LIMIT);
 	return 0;

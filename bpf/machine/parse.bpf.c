@@ -158,7 +158,6 @@ static __always_inline void parse_ip4(struct __sk_buff *skb, struct machine *m,
 	const __u8 *ip = &m->hdr[ETH_BYTES];
 	__u32 header = (ip[0] & 0xf) * 4;
 	__u32 total = READ_BE16(ip + 2);
-	__u32 frag = 0;
 	__u16 offset;
 
 	if (n < ETH_BYTES + IP4_BYTES || header < IP4_BYTES)
@@ -170,9 +169,9 @@ static __always_inline void parse_ip4(struct __sk_buff *skb, struct machine *m,
 		return;
 	offset = READ_BE16(ip + 6);
 	if (offset & 0x3fff)
-		frag = FRAG_ANY | (offset & 0x1fff ? FRAG_LATER : 0);
+		m->frag = FRAG_ANY | (offset & 0x1fff ? FRAG_LATER : 0);
 	m->w[W_IP_META] = (__u32)ip[9] << 24 | (__u32)ip[1] << 16 |
-			  (__u32)ip[8] << 8 | frag;
+			  (__u32)ip[8] << 8 | m->frag;
 	m->w[W_IP4_SRC] = READ_BE32(ip + 12);
 	m->w[W_IP4_DST] = READ_BE32(ip + 16);
 	m->w[W_CLASS] = CLASS_IP | CLASS_IP4;
@@ -308,6 +307,7 @@ __noinline int parse(struct __sk_buff *skb)
 	if (!m)
 		return -DROP_NO_STATE;
 	m->l4 = m->l4_len = m->nd_sll = m->nd_tll = m->ip_end = 0;
+	m->frag = 0;
 	__builtin_memset(&m->w[W_ETH_HI], 0,
 			 (MAX_WORDS - W_ETH_HI) * sizeof(__u32));
 	if (n < ETH_BYTES || bpf_skb_load_bytes(skb, 0, m->hdr, n))

@@ -14,7 +14,8 @@ __noinline int sctp_checksum(struct __sk_buff *skb)
 	if (!m)
 		return -DROP_NO_STATE;
 	/* Of a datagram in fragments nobody knows the length here. */
-	if (m->w[W_IP_META] & FRAG_ANY)
+	/* Not the word: after a ct verb the packet counts as whole. */
+	if (m->frag)
 		return -DROP_FRAGMENT;
 	at = m->l4;
 	if (m->ip_end < at + 12 || m->ip_end - at - 4 > 0xffff)

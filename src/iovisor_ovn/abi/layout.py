@@ -211,6 +211,7 @@ class CtFlag(IntFlag):
 
     MARK = 1
     LABEL = 2
+    KEEP = 4  # the packet keeps its ct words; else they are 0 afterwards, as in OVS
 
 
 class GuardKind(IntEnum):

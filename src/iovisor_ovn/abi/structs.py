@@ -124,10 +124,9 @@ STRUCTS: dict[str, Struct] = {
         _struct(
             "slot",
             "One tuple of a stage: which entries it holds and when to look at them.",
-            ("uid", "__u32", 1, "first word of its entries' keys"),
-            ("program", "__u32", 1, "without shape: the only entry's program"),
-            ("class_mask", "__u32", 1, "class bits that count"),
-            ("class_value", "__u32", 1, "and what they must be"),
+            ("uid", "__u32", 1, "first word of its entries' keys; shape 0: the program"),
+            ("classes", "__u32", 1, "class bits that a packet must have"),
+            ("bloom", "__u64", 1, "bits of the values that the key's first word has"),
             ("max_priority", "__u16", 1, "highest priority among its entries"),
             ("shape", "__u16", 1, "index of its shape; 0 = one entry, guards tell all"),
             ("n_guards", "__u8", 1, "guards in guards[]"),

@@ -14,11 +14,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from iovisor_ovn.abi import STRUCTS, GuardKind, Limit, Program
+from iovisor_ovn.abi import STRUCTS, GuardKind, Limit, PacketKind, Program, Word
 from iovisor_ovn.compiler.allocate import Interned, Rows
 from iovisor_ovn.compiler.insn import Insn, ProgramText
 from iovisor_ovn.compiler.patterns import Guard, Pattern
-from iovisor_ovn.compiler.prune import FOREIGN_CLASSES, is_impossible, written_bits
+from iovisor_ovn.compiler.prune import is_impossible, written_bits
+from iovisor_ovn.compiler.rows import RowBuilder
+from iovisor_ovn.compiler.tuples import EntryTuple, Identity, Layout, Values, best_of
 
 __all__ = ["Capacity", "Delta", "Image", "Insn", "Row"]
 
@@ -83,54 +85,22 @@ class Delta:
         )  # fmt: skip
 
 
-Identity = tuple[int, tuple[tuple[int, int], ...], tuple[Guard, ...], tuple[int, ...]]
-Values = tuple[int, ...]  # of the words, then the set ids
-
-_EVERYTHING: Identity = (0, (), (), ())
+_EVERY_BIT = (1 << 64) - 1
+#: Tuples with more entries have no filter: most of its bits would be set.
+_FILTERED_ENTRIES = 64
+#: Words that tell entries apart best, before the others of as many tested bits.
+_TELLING_WORDS = (
+    Word.IP4_DST, Word.IP4_SRC, Word.ETH_DST_LO, Word.ETH_SRC_LO, Word.IP6_DST3, Word.IP6_SRC3,
+    Word.ND_TARGET3, Word.ARP_TPA, Word.ARP_SPA, Word.REG0, Word.REG3,
+)  # fmt: skip
 _Key = TypeVar("_Key")
-
-
-class _Layout(NamedTuple):
-    """How a tuple's entries lie in the maps."""
-
-    uid: int
-    fixed: tuple[tuple[int, int], ...]  # (position in the identity's words, value) guarded
-    free: tuple[int, ...]  # positions of the words in the key
-    key_class: int
-    shape: int
-
-
-@dataclass(slots=True)
-class _Tuple:
-    """Entries with the same masks in one stage."""
-
-    identity: Identity
-    entries: dict[Values, list[tuple[int, object, int]]] = field(default_factory=dict)
-    priorities: dict[int, int] = field(default_factory=dict)
-    programs: dict[int, int] = field(default_factory=dict)
-    dirty: set[Values] = field(default_factory=set)
-    layout: _Layout | None = None
-    stored: dict[Values, tuple[bytes, bytes]] = field(default_factory=dict)
-    more: tuple[int, int] | None = None
-    more_guards: tuple[Guard, ...] = ()
-    slot: bytes = b""
-    shown: tuple[bytes, int | None] = (b"", None)
-
-    @property
-    def max_priority(self) -> int:
-        return max(self.priorities)
-
-    @property
-    def only_program(self) -> int | None:
-        """The program of all entries, if they have the same."""
-        return next(iter(self.programs)) if len(self.programs) == 1 else None
 
 
 @dataclass(slots=True)
 class _Stage:
     """Tuples of a stage; ``rows``, (first slot, slots), are in force or about to be."""
 
-    tuples: dict[Identity, _Tuple] = field(default_factory=dict)
+    tuples: dict[Identity, EntryTuple] = field(default_factory=dict)
     changed: set[Identity] = field(default_factory=set)
     rows: tuple[tuple[int, int], ...] = ()
     written: tuple[tuple[bytes, bool], ...] = ()
@@ -175,7 +145,7 @@ class Image:
             identity, values = _split(pattern)
             item = stage.tuples.get(identity)
             if item is None:
-                item = stage.tuples[identity] = _Tuple(identity)
+                item = stage.tuples[identity] = EntryTuple(identity)
             item.entries.setdefault(values, []).append((priority, flow, index))
             _count(item.priorities, priority, 1)
             _count(item.programs, index, 1)
@@ -329,11 +299,12 @@ class Image:
         possible = self._possible(where[0])
         ordered = [
             item
-            for item in sorted(stage.tuples.values(), key=lambda item: -item.max_priority)
+            for item in sorted(stage.tuples.values(), key=_order)
             if len(item.entries) > _PRUNED_ENTRIES
             or not is_impossible(item.identity[1], item.entries, possible)
         ]
-        wanted = tuple(_row_of(ordered, foreign) for foreign in FOREIGN_CLASSES)
+        stage_of = RowBuilder(where[1], possible, self.program_text)
+        wanted = tuple(stage_of.row(ordered, kind) for kind in PacketKind)
         if wanted == stage.written:
             return
         fresh: dict[bytes, int] = {}
@@ -349,7 +320,7 @@ class Image:
             Row(fresh.get(data, 0), len(data) // _SLOT.size, works) for data, works in wanted
         )
 
-    def _flush_tuple(self, item: _Tuple) -> None:
+    def _flush_tuple(self, item: EntryTuple) -> None:
         words = item.identity[1]
         if len(item.entries) == 1 and len(words) <= _DIRECT_WORDS:
             self._drop_entries(item)
@@ -373,7 +344,7 @@ class Image:
                     entries.pop(stored[0], None)
                 continue
             key = stored[0] if stored else _key(item.identity, values, layout)
-            priority, _flow, program = _best(candidates)
+            priority, _flow, program = best_of(candidates)
             value = _ENTRY.pack(program=program, priority=priority)
             if stored is None or stored[1] != value:
                 entries[key] = value
@@ -385,7 +356,7 @@ class Image:
         )
         self._write_slot(item, tests, layout, 0)
 
-    def _direct(self, item: _Tuple) -> tuple[tuple[Guard, ...], None, int]:
+    def _direct(self, item: EntryTuple) -> tuple[tuple[Guard, ...], None, int]:
         """Guards that stand for the only entry's key, and its program."""
         _class, words, _guards, dims = item.identity
         ((values, candidates),) = item.entries.items()
@@ -397,9 +368,9 @@ class Image:
             Guard(GuardKind.IN_SET, dim, 0, number)
             for dim, number in zip(dims, values[len(words) :], strict=True)
         ]
-        return tuple(tests), None, _best(candidates)[2]
+        return tuple(tests), None, best_of(candidates)[2]
 
-    def _layout_holds(self, item: _Tuple, layout: _Layout) -> bool:
+    def _layout_holds(self, item: EntryTuple, layout: Layout) -> bool:
         return all(
             values[position] == value
             for values in item.dirty
@@ -407,7 +378,7 @@ class Image:
             for position, value in layout.fixed
         )
 
-    def _new_layout(self, item: _Tuple) -> _Layout:
+    def _new_layout(self, item: EntryTuple) -> Layout:
         _class, words, guards, dims = item.identity
         room = max(0, Limit.SLOT_GUARDS - len(guards))
         fixed: list[tuple[int, int]] = []
@@ -420,13 +391,18 @@ class Image:
             ):
                 fixed.append((position, some[position]))
         taken = {position for position, _value in fixed}
-        free = tuple(position for position in range(len(words)) if position not in taken)
+        free = tuple(
+            sorted(
+                (position for position in range(len(words)) if position not in taken),
+                key=lambda position: _filter_rank(words[position]),
+            )
+        )
         length = 1 + len(free) + len(dims)
         key_class = next(i for i, limit in enumerate(KEY_WORDS) if length <= limit)
         shape = self._take_shape(tuple(words[position] for position in free), key_class)
         uid = self._next_uid
         self._next_uid += 1
-        return _Layout(uid, tuple(fixed), free, key_class, shape)
+        return Layout(uid, tuple(fixed), free, key_class, shape)
 
     def _take_shape(self, words: tuple[tuple[int, int], ...], key_class: int) -> int:
         identity = (*words, (-1, key_class))
@@ -442,7 +418,7 @@ class Image:
             self._delta.shapes.append((index, data))
         return index
 
-    def _drop_entries(self, item: _Tuple) -> None:
+    def _drop_entries(self, item: EntryTuple) -> None:
         if item.layout is None:
             return
         gone = self._delta.gone[item.layout.key_class]
@@ -452,13 +428,13 @@ class Image:
             entries.pop(key, None)
         item.stored.clear()
 
-    def _release_more(self, item: _Tuple) -> None:
+    def _release_more(self, item: EntryTuple) -> None:
         if item.more is not None:
             self._guard_rows.give_back(*item.more, self._now)
             item.more = None
 
     def _write_slot(
-        self, item: _Tuple, tests: tuple[Guard, ...], layout: _Layout | None, program: int
+        self, item: EntryTuple, tests: tuple[Guard, ...], layout: Layout | None, program: int
     ) -> None:
         class_bits, _words, guards, dims = item.identity
         simple = [g for g in guards if g.kind != GuardKind.NOT_ALL_EQUAL]
@@ -467,10 +443,9 @@ class Image:
         inline, more = ordered[: Limit.SLOT_GUARDS], ordered[Limit.SLOT_GUARDS :] + groups
         first = self._write_more(item, more)
         item.slot = _SLOT.pack(
-            uid=layout.uid if layout else 0,
-            program=program,
-            class_mask=class_bits,
-            class_value=class_bits,
+            uid=layout.uid if layout else program,
+            classes=class_bits,
+            bloom=_bloom(item, layout) if layout else 0,
             max_priority=item.max_priority,
             shape=layout.shape if layout else 0,
             n_guards=len(inline),
@@ -484,7 +459,7 @@ class Image:
             guard_value=tuple(g.value for g in inline),
         )
 
-    def _write_more(self, item: _Tuple, more: list[Guard]) -> int:
+    def _write_more(self, item: EntryTuple, more: list[Guard]) -> int:
         if item.more is not None and item.more_guards == tuple(more):
             return item.more[0]
         self._release_more(item)
@@ -525,57 +500,38 @@ def _split(pattern: Pattern) -> tuple[Identity, Values]:
     return identity, values
 
 
-def _key(identity: Identity, values: Values, layout: _Layout) -> bytes:
+def _key(identity: Identity, values: Values, layout: Layout) -> bytes:
     n_words = len(identity[1])
     key = [layout.uid, *(values[position] for position in layout.free), *values[n_words:]]
     data = b"".join(value.to_bytes(4, "little") for value in key)
     return data.ljust(4 * KEY_WORDS[layout.key_class], b"\0")
 
 
-def _best(candidates: list[tuple[int, object, int]]) -> tuple[int, object, int]:
-    """Highest priority; among equals (undefined in OVN) the same one every time."""
-    return max(candidates, key=lambda item: (item[0], str(item[1])))
+def _order(item: EntryTuple) -> tuple[int, bool, Identity]:
+    """High priority first; among equals the match on everything last, then any fixed order."""
+    return (-item.max_priority, not any(item.identity), item.identity)
 
 
-def _row_of(ordered: list[_Tuple], foreign: int) -> tuple[bytes, bool]:
-    """Slots that can make a difference to packets that have none of the ``foreign`` classes."""
-    kept: list[_Tuple] = []
-    for item in ordered:
-        if item.identity[0] & foreign:
-            continue
-        kept.append(item)
-        if item.identity == _EVERYTHING:
-            break  # nothing below is ever looked at
-    if kept and kept[-1].identity == _EVERYTHING:
-        (candidates,) = kept[-1].entries.values()
-        _drop_like_default(kept, _best(candidates)[2])
-    works = not (len(kept) == 1 and _is_default(kept[0], Program.NEXT))
-    return b"".join(item.slot for item in kept), works
+def _filter_rank(word: tuple[int, int]) -> tuple[int, int]:
+    """Order of the words of a key: its first makes the filter, so it should have many values."""
+    index, mask = word
+    known = _TELLING_WORDS.index(index) if index in _TELLING_WORDS else len(_TELLING_WORDS)
+    return (-mask.bit_count(), known)
 
 
-def _is_default(item: _Tuple, program: int) -> bool:
-    """The tuple is a match on everything with this program."""
-    if item.identity != _EVERYTHING:
-        return False
-    (candidates,) = item.entries.values()
-    return _best(candidates)[2] == program
+def _bloom(item: EntryTuple, layout: Layout) -> int:
+    """The slot's filter: which values the first word of its entries' keys has."""
+    if not layout.free or len(item.entries) > _FILTERED_ENTRIES:
+        return _EVERY_BIT
+    bits = 0
+    for values in item.entries:
+        bits |= bloom_bit(values[layout.free[0]])
+    return bits
 
 
-def _drop_like_default(ordered: list[_Tuple], program: int) -> None:
-    """Take out what stands right before the default and does the same.
-
-    Not if an entry of lower priority, in a tuple that stands before it for another entry's
-    sake, could then take its packets.
-    """
-    lowest = [1 << 16]
-    for item in ordered:
-        lowest.append(min(lowest[-1], *item.priorities))
-    while (
-        len(ordered) > 1
-        and ordered[-2].only_program == program
-        and ordered[-2].max_priority <= lowest[len(ordered) - 2]
-    ):
-        del ordered[-2]
+def bloom_bit(value: int) -> int:
+    """The bit of a value in a slot's filter, as the machine works it out."""
+    return 1 << ((value * 0x9E3779B1 & 0xFFFFFFFF) >> 26)
 
 
 def _count(counts: dict[_Key, int], key: _Key, change: int) -> None:

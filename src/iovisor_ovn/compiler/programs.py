@@ -124,17 +124,22 @@ class ProgramCompiler:
         self._code[at] = self._code[at]._replace(x=len(self._code) - at)
 
     def _sequence(self, body: Sequence[Action], at_end: Drop = Drop.NONE) -> None:
-        """Emit actions one after the other; what ends a strand is forked unless it is last."""
+        """Emit actions one after the other; what ends a strand is forked unless it is last.
+
+        `next;` before the end is a visit: what it changes is there for the actions behind it.
+        """
         for position, action in enumerate(body):
             last = position == len(body) - 1
-            if self._ends_strand(action):
+            if isinstance(action, Next) and not last:
+                self._emit(Op.CALL, _stage(action.pipeline == "egress", action.table))
+            elif self._ends_strand(action):
                 fork = None if last else self._emit(Op.FORK)
                 self._action(action)
-                if fork is not None:
-                    self._patch_jump(fork)
-                    continue
-                return
-            self._action(action)
+                if fork is None:
+                    return
+                self._patch_jump(fork)
+            else:
+                self._action(action)
         self._emit(Op.END, x=at_end)
 
     @staticmethod
@@ -273,7 +278,7 @@ class ProgramCompiler:
 
     def _ct_commit_to_zone(self, action: CtCommitToZone) -> None:
         self._emit(Op.CT_NEXT, self._zone(action.zone))
-        self._emit(Op.CT_COMMIT, self._zone(action.zone))
+        self._emit(Op.CT_COMMIT, self._zone(action.zone), CtFlag.KEEP)
         self._following()
 
     def _ct_commit_nat(self, action: CtCommitNat) -> None:

@@ -17,7 +17,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from iovisor_ovn.abi import Op, PacketClass, PacketKind, Program, Word
 from iovisor_ovn.compiler.insn import ProgramText
 
-__all__ = ["FOREIGN_CLASSES", "TRACKED_WORDS", "is_impossible", "packet_kind", "written_bits"]
+__all__ = [
+    "FOREIGN_CLASSES",
+    "IMPLIED_CLASSES",
+    "TRACKED_WORDS",
+    "is_impossible",
+    "packet_kind",
+    "written_bits",
+]
 
 _ALL = 0xFFFFFFFF
 _REGISTERS = range(Word.REG0, Word.REG9 + 1)
@@ -43,6 +50,20 @@ FOREIGN_CLASSES: tuple[int, ...] = tuple(
             PacketKind.ICMP4: _FAMILY6 | _ARP | _PORTS,
             PacketKind.IP6: _FAMILY4 | _ARP | PacketClass.ICMP6,
             PacketKind.ICMP6: _FAMILY4 | _ARP | _PORTS,
+        }.items()
+    )
+)
+
+#: By kind of packet, the classes that it always has.
+IMPLIED_CLASSES: tuple[int, ...] = tuple(
+    int(classes)
+    for _kind, classes in sorted(
+        {
+            PacketKind.OTHER: PacketClass(0),
+            PacketKind.IP4: _IP | PacketClass.IP4,
+            PacketKind.ICMP4: _IP | _FAMILY4,
+            PacketKind.IP6: _IP | PacketClass.IP6,
+            PacketKind.ICMP6: _IP | _FAMILY6,
         }.items()
     )
 )

@@ -18,7 +18,7 @@ from itertools import product
 from typing import TypeVar
 
 from iovisor_ovn.abi import STRUCTS, Drop, GuardKind, Limit, Struct, Word
-from iovisor_ovn.compiler.image import KEY_WORDS, Delta, Row
+from iovisor_ovn.compiler.image import KEY_WORDS, Delta, Row, bloom_bit
 from iovisor_ovn.compiler.prune import packet_kind
 from iovisor_ovn.compiler.sets import GROUP_DIMENSIONS, Dimension, Member, space_width
 
@@ -49,9 +49,8 @@ class _Guard:
 @dataclass(frozen=True, slots=True)
 class _Slot:
     uid: int
-    program: int
-    class_mask: int
-    class_value: int
+    classes: int
+    bloom: int
     max_priority: int
     shape: int
     guards: tuple[_Guard, ...]
@@ -129,7 +128,7 @@ class Reference:
             if not self._admits(slot, words):
                 continue
             if not slot.shape:
-                program = slot.program
+                program = slot.uid
                 break
             for priority, candidate in self._lookup(slot, words):
                 if priority > best:
@@ -143,7 +142,7 @@ class Reference:
     # -- inside --------------------------------------------------------------------------
 
     def _admits(self, slot: _Slot, words: Sequence[int]) -> bool:
-        if words[Word.CLASS] & slot.class_mask != slot.class_value:
+        if words[Word.CLASS] & slot.classes != slot.classes:
             return False
         if not all(self._holds(guard, words) for guard in slot.guards):
             return False
@@ -186,6 +185,8 @@ class Reference:
         shape = self._shapes[slot.shape]
         lists = [self._sets_of(index, words) for index in slot.dims]
         keys = (slot.uid, *(words[word] & mask for word, mask in shape.words))
+        if shape.words and not slot.bloom & bloom_bit(keys[1]):
+            return []
         found = []
         for ids in product(*lists):
             data = b"".join(number.to_bytes(4, "little") for number in (*keys, *ids))
@@ -232,9 +233,8 @@ def _slot(fields: _Fields) -> _Slot:
     more = _int(fields, "more")
     return _Slot(
         uid=_int(fields, "uid"),
-        program=_int(fields, "program"),
-        class_mask=_int(fields, "class_mask"),
-        class_value=_int(fields, "class_value"),
+        classes=_int(fields, "classes"),
+        bloom=_int(fields, "bloom"),
         max_priority=_int(fields, "max_priority"),
         shape=_int(fields, "shape"),
         guards=tuple(_Guard(*guard) for guard in guards)[: _int(fields, "n_guards")],
