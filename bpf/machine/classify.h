@@ -11,10 +11,14 @@
 
 #include "machine/classify_maps.h"
 
-#define SLOTS_A_STEP 16
+#define SLOTS_A_STEP 8
+#define MAX_WALK (1 << 20) /* slots; no pipeline has as many */
 #define BLOOM_FACTOR 0x9e3779b1 /* 2^32 / golden ratio: spreads values */
 #define BLOOM_SHIFT 26 /* leaves 6 bits: which of 64 */
-#define DIM_GROUPS 2 /* dimensions 0, 1: port groups of inport, outport */
+#define DIM_INPORT 0 /* the first dimensions are port groups */
+#define DIM_OUTPORT 1
+#define DIM_GROUPS 2
+#define DIM_PORTS 3ULL /* their bits in dim_valid */
 
 /* List of the sets that the packet's value of a dimension is in. */
 static __always_inline __u32 lookup_sets(struct machine *m, __u32 index)
@@ -28,7 +32,7 @@ static __always_inline __u32 lookup_sets(struct machine *m, __u32 index)
 
 	if (index < DIM_GROUPS) {
 		port_key.dp = m->w[W_DATAPATH];
-		port_key.port = m->w[index ? W_OUTPORT : W_INPORT];
+		port_key.port = m->w[index == DIM_INPORT ? W_INPORT : W_OUTPORT];
 		port = bpf_map_lookup_elem(&ports, &port_key);
 		return port ? port->groups : 0;
 	}
@@ -333,9 +337,29 @@ static __always_inline int try_slot(struct machine *m)
 }
 
 /*
+ * Begin with the row of m->stage, which is moved on over stages that hold
+ * nothing but `1 -> next`; 1 if there is none.
+ */
+static __always_inline int begin_row(struct machine *m)
+{
+	__u32 index = m->w[W_PIPELINE] + (m->stage & (MAX_STAGES - 1));
+	__u64 *row = bpf_map_lookup_elem(&stages, &index);
+
+	m->best = -1;
+	m->program = -DROP_NO_FLOW;
+	if (!row)
+		return 1;
+	m->stage = *row >> ROW_STAGE_SHIFT;
+	m->slot = *row;
+	m->slots_end = m->slot + (*row >> ROW_LENGTH_SHIFT & ROW_LENGTH_MASK);
+	return 0;
+}
+
+/*
  * A few slots a step: the call and return of a callback cost as much as
  * looking at a slot that does not match. What changes from slot to slot lies in
  * memory, so that the verifier checks the loop's body little more than once.
+ * A row that says `next;` leads to the next one in the same walk.
  */
 static long try_slots(__u32 i, void *arg)
 {
@@ -343,33 +367,28 @@ static long try_slots(__u32 i, void *arg)
 
 	(void)i;
 	for (int k = 0; k < SLOTS_A_STEP; k++) {
-		if (m->slot >= m->slots_end || try_slot(m))
+		if (m->slot < m->slots_end && !try_slot(m)) {
+			m->slot++;
+			continue;
+		}
+		if (m->program != PROGRAM_NEXT)
 			return 1;
-		m->slot++;
+		m->stage++;
+		if (begin_row(m))
+			return 1;
 	}
 	return 0;
 }
 
 /*
- * Program (enum program or an instruction index) of the flow of the highest
- * priority that matches the packet in stage m->stage of its pipeline; m->stage
- * is first moved on over stages that hold nothing but `1 -> next`. Negative
- * enum drop if no flow matches.
+ * Program (PROGRAM_DROP or an instruction index) of the flow of the highest
+ * priority that matches the packet in the first stage from m->stage on where
+ * that is not `next;`. m->stage is then that stage. Negative enum drop if no
+ * flow matches.
  */
 static __always_inline int classify(struct machine *m)
 {
-	__u32 index = m->w[W_PIPELINE] + (m->stage & (MAX_STAGES - 1));
-	__u64 *row = bpf_map_lookup_elem(&stages, &index);
-	__u32 length;
-
-	if (!row)
-		return -DROP_NO_FLOW;
-	m->stage = *row >> ROW_STAGE_SHIFT;
-	m->slot = *row;
-	length = *row >> ROW_LENGTH_SHIFT & ROW_LENGTH_MASK;
-	m->slots_end = m->slot + length;
-	m->best = -1;
-	m->program = -DROP_NO_FLOW;
-	bpf_loop(length, try_slots, &m, 0);
+	if (!begin_row(m))
+		bpf_loop(MAX_WALK / SLOTS_A_STEP, try_slots, &m, 0);
 	return m->program;
 }

@@ -14,7 +14,6 @@
 #include "iomodules/neighbour/neighbour.h"
 #include "machine/classify.h"
 
-#define INSNS_A_STEP 4
 #define VERDICT_DROP 2 /* TC_ACT_SHOT */
 #define MULTICAST_KEYS 32768 /* first key of a multicast group */
 #define FIRST_PACKET_WORD W_ETH_HI
@@ -96,6 +95,19 @@ static __always_inline struct port *find_port(struct machine *m)
 	return bpf_map_lookup_elem(&ports, &key);
 }
 
+/* Conntrack gives a later fragment the ports of the first. */
+static __always_inline void forget_restored(struct machine *m)
+{
+	if (m->frag)
+		m->dim_valid = 0;
+}
+
+static __always_inline void set_groups(struct machine *m, __u32 dim, __u32 list)
+{
+	m->dim_list[dim] = list;
+	m->dim_valid |= 1ULL << dim;
+}
+
 /* Local output: the egress pipeline of one port of this hypervisor. */
 static __always_inline void enter_egress(struct machine *m,
 					 const struct port *port)
@@ -110,7 +122,7 @@ static __always_inline void enter_egress(struct machine *m,
 	    !(m->w[W_FLAGS] & FLAG_LOOPBACK))
 		return end_strand(m, DROP_LOOPBACK);
 	m->w[W_CT_ZONE] = port->zone;
-	m->dim_valid = 0;
+	set_groups(m, DIM_OUTPORT, port->groups);
 	clear_registers(m);
 	goto_stage(m, MAX_EGRESS);
 }
@@ -152,7 +164,7 @@ static __always_inline int enter_datapath(struct machine *m, __u32 index)
 	m->w[W_DNAT_ZONE] = dp->dnat_zone;
 	m->w[W_SNAT_ZONE] = dp->snat_zone;
 	m->w[W_PIPELINE] = pipeline_of(dp, index, m->w[W_CLASS]);
-	m->dim_valid = 0;
+	m->dim_valid &= ~DIM_PORTS;
 	return 0;
 }
 
@@ -217,8 +229,10 @@ static __always_inline void write_word(struct machine *m, __u32 word,
 				       __u32 value)
 {
 	m->w[word & 127] = value;
-	if (word < W_FLAGS || word >= FIRST_PACKET_WORD)
+	if (word >= FIRST_PACKET_WORD && word < MAX_WORDS)
 		m->dim_valid = 0;
+	else if (word < W_FLAGS)
+		m->dim_valid &= ~DIM_PORTS;
 }
 
 static __always_inline __u32 rotate_left(__u32 value, __u32 bits)
@@ -353,7 +367,7 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 		break;
 	case OP_CT_NEXT:
 		check(m, ct_next(skb, m->w[a]));
-		m->dim_valid = 0;
+		forget_restored(m);
 		break;
 	case OP_CT_COMMIT:
 		check(m, ct_commit(skb, m->w[a], b));
@@ -365,7 +379,7 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 		break;
 	case OP_CT_NAT:
 		check(m, ct_commit_nat(skb, m->w[a]));
-		m->dim_valid = 0;
+		forget_restored(m);
 		break;
 	case OP_NEIGH_GET:
 		check(m, neigh_get(skb));
@@ -390,21 +404,6 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 		end_strand(m, DROP_BAD_PROGRAM);
 		break;
 	}
-}
-
-/* A few instructions a step, as try_slots(); 1 ends the program. */
-static long execute_some(__u32 i, void *arg)
-{
-	struct context *ctx = arg;
-	struct machine *m = ctx->m;
-
-	(void)i;
-	for (int k = 0; k < INSNS_A_STEP; k++) {
-		execute(ctx, m);
-		if (m->run != RUN_CODE)
-			return 1;
-	}
-	return 0;
 }
 
 /* Take up what waits: 1 if nothing does. */
@@ -463,8 +462,11 @@ static __always_inline int resume(struct __sk_buff *skb, struct machine *m)
 	return 0;
 }
 
-/* One stage and its action program, or one pending item of the work stack. */
-static long visit(__u32 i, void *arg)
+/*
+ * A step: find the next program, or take up what waits on the work stack, then
+ * execute a few instructions (several, as in try_slots()).
+ */
+static long step(__u32 i, void *arg)
 {
 	struct context *ctx = arg;
 	struct machine *m = ctx->m;
@@ -475,10 +477,6 @@ static long visit(__u32 i, void *arg)
 		return resume(ctx->skb, m);
 	if (m->run == RUN_STAGE) {
 		program = classify(m);
-		if (program == PROGRAM_NEXT) {
-			m->stage++;
-			return 0;
-		}
 		if (program <= PROGRAM_DROP) {
 			end_strand(m, program ? -program : DROP_POLICY);
 			return 0;
@@ -486,9 +484,11 @@ static long visit(__u32 i, void *arg)
 		m->pc = program;
 		m->run = RUN_CODE;
 	}
-	bpf_loop(MAX_PROGRAM / INSNS_A_STEP, execute_some, ctx, 0);
-	if (m->run == RUN_CODE)
-		end_strand(m, DROP_PROGRAM_LIMIT);
+	for (int k = 0; k < MAX_STEP_INSNS; k++) {
+		execute(ctx, m);
+		if (m->run != RUN_CODE)
+			return 0;
+	}
 	return 0;
 }
 
@@ -506,7 +506,7 @@ static __always_inline void begin(struct machine *m, struct __sk_buff *skb)
 
 static __always_inline int finish(struct context *ctx, struct machine *m)
 {
-	if (bpf_loop(MAX_STEPS, visit, ctx, 0) >= MAX_STEPS)
+	if (bpf_loop(MAX_STEPS, step, ctx, 0) >= MAX_STEPS)
 		count_drop(DROP_STEP_LIMIT);
 	m->busy = 0;
 	return m->verdict;

@@ -38,8 +38,8 @@ class Limit(IntEnum):
     WORK_DEPTH = 32  # pending clones, multicast groups and returns of one packet
     GENERATED = 8  # pending packets that a verb builds (ICMP errors, resets ...)
     GENERATED_BYTES = 2048  # bytes of the original packet kept for one of them
-    STEPS = 4096  # stages that one packet may visit, all copies together (as OVS)
-    PROGRAM = 4096  # instructions that one visit of a stage may execute
+    STEPS = 4096  # stages and runs of STEP_INSNS instructions of one packet, all copies together
+    STEP_INSNS = 4  # instructions of one step
     STACK = 16  # push()ed values of one packet
     SET_PRODUCT = 65536  # set combinations that one tuple may try for one packet
     UNSUPPORTED = 128  # verbs that are counted but not executed
@@ -284,24 +284,23 @@ class Drop(IntEnum):
     TTL = 6
     UNSUPPORTED = 7
     STEP_LIMIT = 8
-    PROGRAM_LIMIT = 9
-    WORK_FULL = 10
-    GENERATED_FULL = 11
-    NESTED_RUN = 12
-    PARSE = 13
-    REWRITE = 14
-    REDIRECT = 15
-    NO_PORT = 16
-    REMOTE = 17
-    GENERATE = 18
-    CT_FULL = 19
-    FRAGMENT = 20
-    SET_LIMIT = 21
-    STACK = 22
-    NO_DEVICE = 23
-    NO_STATE = 24
-    LOCALPORT = 25
-    BAD_PROGRAM = 26
+    WORK_FULL = 9
+    GENERATED_FULL = 10
+    NESTED_RUN = 11
+    PARSE = 12
+    REWRITE = 13
+    REDIRECT = 14
+    NO_PORT = 15
+    REMOTE = 16
+    GENERATE = 17
+    CT_FULL = 18
+    FRAGMENT = 19
+    SET_LIMIT = 20
+    STACK = 21
+    NO_DEVICE = 22
+    NO_STATE = 23
+    LOCALPORT = 24
+    BAD_PROGRAM = 25
 
 
 #: One line for people about each drop reason.
@@ -314,8 +313,7 @@ DROP_TEXT: dict[Drop, str] = {
     Drop.LOOPBACK: "outport is inport and loopback is not allowed",
     Drop.TTL: "TTL ran out in ip.ttl--",
     Drop.UNSUPPORTED: "the flow uses a verb that this version does not execute",
-    Drop.STEP_LIMIT: "the packet visited too many stages",
-    Drop.PROGRAM_LIMIT: "one action program ran too long",
+    Drop.STEP_LIMIT: "the packet took too many steps",
     Drop.WORK_FULL: "too many pending copies of one packet",
     Drop.GENERATED_FULL: "too many pending generated packets",
     Drop.NESTED_RUN: "the program was entered twice on one CPU",

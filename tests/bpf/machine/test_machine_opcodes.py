@@ -131,9 +131,9 @@ def test_unknown_instruction_is_counted(rig: Rig) -> None:
 
 
 def test_program_without_end_is_stopped(rig: Rig) -> None:
-    """So many instructions in one visit, then the packet is dropped and counted."""
-    program = [load(Word.REG0, 1)] * (Limit.PROGRAM + 8)
-    assert execute(rig, *program, END).drops == {Drop.PROGRAM_LIMIT: 1}
+    """So many steps for a packet, then it is dropped and counted."""
+    program = [load(Word.REG0, 1)] * (Limit.STEPS * Limit.STEP_INSNS + 8)
+    assert execute(rig, *program, END).drops == {Drop.STEP_LIMIT: 1}
 
 
 @pytest.mark.parametrize(("limit", "larger"), [(59, 1), (60, 0), (61, 0)])
