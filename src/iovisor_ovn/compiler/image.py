@@ -130,6 +130,10 @@ class Image:
         self._next_uid = 1
         self._now = time.monotonic()
 
+    def begin_pass(self) -> None:
+        """Look at the clock: rows that were given back and have rested are free from now on."""
+        self._now = time.monotonic()
+
     # -- flows ---------------------------------------------------------------------------
 
     def add_flow(
@@ -199,7 +203,7 @@ class Image:
 
     def drain(self) -> Delta:
         """Compile what changed since the last call; raises :class:`MapFullError`."""
-        self._now = time.monotonic()
+        self.begin_pass()
         for datapath in self._rewritten:
             self._changed.update(where for where in self._stages if where[0] == datapath)
         for where in sorted(self._changed):

@@ -121,6 +121,7 @@ class Pipeline:
         refuses: all else is live then, or goes on as it was where maps are full. The next call
         does what is left.
         """
+        self.image.begin_pass()
         if chassis != self.world.chassis:
             self._chassis_changed(chassis)
         for change in changes:

@@ -228,9 +228,9 @@ class _Reader:
 
     def _rules(self, slot: dict[str, int | tuple[int, ...]]) -> Iterator[Rule]:
         tests = frozenset(self._guards(slot))
-        class_bits = _number(slot.get("classes", slot.get("class_value")))
+        class_bits = _number(slot["classes"])
         if not slot["shape"]:
-            program = self._program(_number(slot.get("program", slot["uid"])))
+            program = self._program(_number(slot["uid"]))
             yield Rule(class_bits, tests, _number(slot["max_priority"]), program)
             return
         shape = STRUCTS["shape"].unpack(self._machine.arrays["shapes"][_number(slot["shape"])])
