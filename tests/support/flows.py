@@ -12,7 +12,7 @@ from iovisor_ovn.demo.places import inside
 from iovisor_ovn.demo.traffic import connect_ms
 from support.hypervisor import Vm
 
-__all__ = ["Connection", "PingStream", "connects", "serve", "transfer", "udp_error"]
+__all__ = ["Connection", "PingStream", "connects", "reaches", "serve", "transfer", "udp_error"]
 
 
 def _family(address: str) -> socket.AddressFamily:
@@ -28,8 +28,16 @@ def serve(vm: Vm, *ports: int) -> None:
 
 
 def connects(vm: Vm, address: str, port: int, patience_s: float = 1.0) -> bool:
-    """Return whether a TCP handshake succeeds (False: refused, unreachable or silence)."""
+    """Return whether a TCP handshake succeeds (False: refused, unreachable or silence).
+
+    For what must *not* connect: one lost SYN is enough for False.
+    """
     return connect_ms(vm, address, port, patience_s) is not None
+
+
+def reaches(vm: Vm, address: str, port: int) -> bool:
+    """Return whether a TCP handshake succeeds, with patience for a SYN sent again."""
+    return connects(vm, address, port, patience_s=4.0)
 
 
 class Connection:

@@ -11,7 +11,7 @@ from scapy.packet import Packet
 from iovisor_ovn.demo import until
 from support.central import Central
 from support.fixtures import HypervisorMaker
-from support.flows import connects, serve, transfer, udp_error
+from support.flows import reaches, serve, transfer, udp_error
 from support.hypervisor import Vm
 from support.network import Host, plug, port_lines, router_lines, router_mac
 from support.packets import Wire, datagram, payload_is
@@ -193,6 +193,6 @@ def test_a_service_behind_the_router_is_reached(vms: dict[str, Vm]) -> None:
     """TCP connects across the router in both directions, and within the switch."""
     serve(vms["b"], 8080)
     serve(vms["a"], 8080)
-    assert connects(vms["a"], B.ip4, 8080)
-    assert connects(vms["b"], A.ip6, 8080)
-    assert connects(vms["n"], A.ip4, 8080)
+    assert reaches(vms["a"], B.ip4, 8080)
+    assert reaches(vms["b"], A.ip6, 8080)
+    assert reaches(vms["n"], A.ip4, 8080)
