@@ -108,9 +108,12 @@ class ProgramCompiler:
             # What an answer is made of is used up by it, not dropped.
             self._sequence(body, Drop.NONE if isinstance(body[-1], Nested) else Drop.POLICY)
         except Unexecutable as error:
-            verb = str(error)
-            return Compiled((Insn(Op.UNSUPPORTED, x=self.verb_number(verb)),), verb)
+            return self.refuse(str(error))
         return Compiled(tuple(self._code))
+
+    def refuse(self, verb: str) -> Compiled:
+        """The counted drop that stands for a list with a verb, or a match, not executed."""
+        return Compiled((Insn(Op.UNSUPPORTED, x=self.verb_number(verb)),), verb)
 
     def _is_following(self, action: Next) -> bool:
         return (action.pipeline == "egress") == self.egress and action.table == self.table + 1

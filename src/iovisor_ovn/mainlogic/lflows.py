@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
 
+import ovs.vlog
+
 from iovisor_ovn.abi import Limit
 from iovisor_ovn.compiler.image import Image
-from iovisor_ovn.compiler.patterns import Unexecutable, compile_conjunction
+from iovisor_ovn.compiler.patterns import Pattern, Unexecutable, compile_conjunction
 from iovisor_ovn.compiler.programs import ProgramCompiler
 from iovisor_ovn.compiler.sets import SetTable
 from iovisor_ovn.errors import LanguageError, MapFullError
@@ -30,6 +32,8 @@ from iovisor_ovn.mainlogic.southbound import Flow
 from iovisor_ovn.mainlogic.world import World
 
 __all__ = ["Dependency", "Diagnostic", "FlowTable"]
+
+_log = ovs.vlog.Vlog("lflows")
 
 #: What a unit asked for: kind (port, set, group, resident), datapath or None, name.
 Dependency = tuple[str, UUID | None, str]
@@ -112,6 +116,7 @@ class FlowTable:
         self.unsupported: dict[str, set[Unit]] = {}
         self.verb_names: list[str] = []
         self._verb_of: dict[Unit, str] = {}
+        self._named: set[str] = set()  # verbs that the log has named
         self._broken: dict[UUID, set[Unit]] = {}
         self._dp_groups: dict[UUID, frozenset[UUID]] = {}
         self._groups_of: dict[UUID, set[UUID]] = {}
@@ -222,20 +227,10 @@ class FlowTable:
             compiler = ProgramCompiler(
                 names, flow.egress, flow.table, datapath.is_router, self._verb_number
             )
-            patterns = [
-                pattern
-                for conjunction in conjunctions
-                for pattern in compile_conjunction(conjunction, names, self._sets)
-            ]
-            compiled = compiler.compile(actions)
+            patterns, unexecutable = self._patterns(conjunctions, names)
+            compiled = compiler.refuse(unexecutable) if unexecutable else compiler.compile(actions)
         except LanguageError as error:
-            self.diagnostics[flow.uuid] = Diagnostic(
-                flow.uuid, error.source, error.column, error.message
-            )
-            self._broken.setdefault(flow.uuid, set()).add(unit)
-            return
-        except Unexecutable as error:
-            self._note_unsupported(unit, str(error))
+            self._note_broken(unit, error)
             return
         except _Missing:
             return
@@ -246,6 +241,37 @@ class FlowTable:
             self._note_unsupported(unit, compiled.unsupported)
         where = (self._world.local[unit[1]], flow.table + (Limit.EGRESS if flow.egress else 0))
         self._image.add_flow(unit, where, flow.priority, patterns, compiled.program)
+
+    def _patterns(
+        self, conjunctions: Iterable[Conjunction], names: _DatapathNames
+    ) -> tuple[list[Pattern], str]:
+        """Patterns of a match, and what of it the machine cannot test, if anything.
+
+        Such a test is left out, so that the patterns match more than the text says: the flow then
+        drops what it would have matched, and nothing of lower priority gets it.
+        """
+        patterns: list[Pattern] = []
+        unexecutable = ""
+        for conjunction in conjunctions:
+            try:
+                patterns += compile_conjunction(conjunction, names, self._sets)
+            except Unexecutable as error:
+                unexecutable = str(error)
+                patterns += self._without_unexecutable(conjunction, names)
+        return patterns, unexecutable
+
+    def _without_unexecutable(
+        self, conjunction: Conjunction, names: _DatapathNames
+    ) -> tuple[Pattern, ...]:
+        kept: Conjunction = ()
+        patterns: tuple[Pattern, ...] = (Pattern(),)
+        for clause in conjunction:
+            try:
+                patterns = compile_conjunction((*kept, clause), names, self._sets)
+            except Unexecutable:
+                continue
+            kept = (*kept, clause)
+        return patterns
 
     def _texts(self, flow: Flow) -> tuple[tuple[Conjunction, ...], ActionList]:
         """Parsed texts of a flow; raises LanguageError."""
@@ -277,7 +303,20 @@ class FlowTable:
             self.verb_names.append(verb)
         return min(self.verb_names.index(verb), Limit.UNSUPPORTED - 1)
 
+    def _note_broken(self, unit: Unit, error: LanguageError) -> None:
+        flow = unit[0]
+        if flow not in self.diagnostics:
+            _log.warn(
+                f"flow_ignored flow={flow} column={error.column} "
+                f"error={error.message!r} text={error.source!r}"
+            )
+        self.diagnostics[flow] = Diagnostic(flow, error.source, error.column, error.message)
+        self._broken.setdefault(flow, set()).add(unit)
+
     def _note_unsupported(self, unit: Unit, verb: str) -> None:
+        if verb not in self._named:
+            self._named.add(verb)
+            _log.warn(f"verb_not_executed verb={verb} flow={unit[0]} effect=drop")
         self.unsupported.setdefault(verb, set()).add(unit)
         self._verb_of[unit] = verb
 
