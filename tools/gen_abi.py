@@ -3,7 +3,7 @@
 """Write ``bpf/abi/generated.h`` from ``iovisor_ovn.abi``; ``--check`` only compares."""
 
 import sys
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,7 +15,7 @@ from iovisor_ovn.abi.structs import STRUCTS, Struct  # noqa: E402  (needs the pa
 HEADER = ROOT / "bpf" / "abi" / "generated.h"
 
 # enum in Python, enum in C, prefix of its constants
-ENUMS: tuple[tuple[type[IntEnum], str, str], ...] = (
+ENUMS: tuple[tuple[type[IntEnum | IntFlag], str, str], ...] = (
     (layout.Limit, "limit", "MAX_"),
     (layout.Word, "word", "W_"),
     (layout.Temp, "temp", "T_"),
@@ -35,7 +35,7 @@ ENUMS: tuple[tuple[type[IntEnum], str, str], ...] = (
 )
 
 
-def enum_text(members: type[IntEnum], name: str, prefix: str) -> str:
+def enum_text(members: type[IntEnum | IntFlag], name: str, prefix: str) -> str:
     """C text of one enum."""
     lines = [f"\t{prefix}{key} = {int(value)}," for key, value in members.__members__.items()]
     if members is layout.Drop:

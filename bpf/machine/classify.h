@@ -32,7 +32,8 @@ static __always_inline __u32 lookup_sets(struct machine *m, __u32 index)
 
 	if (index < DIM_GROUPS) {
 		port_key.dp = m->w[W_DATAPATH];
-		port_key.port = m->w[index == DIM_INPORT ? W_INPORT : W_OUTPORT];
+		port_key.port =
+			m->w[index == DIM_INPORT ? W_INPORT : W_OUTPORT];
 		port = bpf_map_lookup_elem(&ports, &port_key);
 		return port ? port->groups : 0;
 	}
