@@ -31,6 +31,8 @@ class Applier:
         # What the compiler has handed over and the machine has not taken yet.
         self._changes: dict[Member, tuple[int, ...]] = {}
         self._delta = Delta()
+        # Keys of entries that stages in force may lead to, per key class.
+        self._stored: tuple[set[bytes], ...] = tuple(set() for _ in self._delta.entries)
         # Lists that members may name since an attempt that failed.
         self._held: list[int] = []
 
@@ -52,10 +54,16 @@ class Applier:
         if delta:
             self._write_arrays(delta)
             for key_class, entries in enumerate(delta.entries):
+                # What an attempt that failed has left is in nobody's way but ours.
+                self._machine.delete_entries(
+                    key_class, delta.gone[key_class] - self._stored[key_class]
+                )
                 self._machine.put_entries(key_class, entries)
             self._machine.switch_rows(delta.rows)
             for key_class, keys in enumerate(delta.gone):
-                self._machine.delete_entries(key_class, keys)
+                self._machine.delete_entries(key_class, keys & self._stored[key_class])
+                self._stored[key_class].update(delta.entries[key_class])
+                self._stored[key_class].difference_update(keys)
             self._delta = Delta()
         for index in stale:
             self._image.release_list(index)
@@ -85,21 +93,21 @@ class Applier:
         stale, self._held = self._held, []
         for member, index in lists.items():
             old = self._members.pop(member, 0)
-            if index:
-                self._members[member] = index
-            elif old:
-                name, key = _member_key(member)
-                self._machine.maps[name].delete(key, missing_ok=True)
             if old:
                 stale.append(old)
+            if index:
+                self._members[member] = index
         return stale
 
     def _put_members(self, lists: Mapping[Member, int]) -> None:
+        """Write members; those that are in no set any more go first and make room."""
         fresh: dict[str, dict[bytes, bytes]] = {"members": {}, "prefixes": {}}
         for member, index in lists.items():
+            name, key = _member_key(member)
             if index:
-                name, key = _member_key(member)
                 fresh[name][key] = index.to_bytes(4, "little")
+            else:
+                self._machine.maps[name].delete(key, missing_ok=True)
         for name, items in fresh.items():
             if items:
                 self._machine.maps[name].update_many(b"".join(items), b"".join(items.values()))

@@ -124,7 +124,7 @@ class Pipeline:
         self.image.begin_pass()
         if chassis != self.world.chassis:
             self._chassis_changed(chassis)
-        for change in changes:
+        for change in _latest(changes):
             reader = self._readers.get(change.table)
             if reader is not None:
                 reader(change)
@@ -422,6 +422,16 @@ class Pipeline:
     def _let_go(self, devices: frozenset[int]) -> None:
         for ifindex in devices:
             self.machine.detach(ifindex)
+
+
+def _latest(changes: Sequence[Change]) -> list[Change]:
+    """The last change of each row, rows that went first.
+
+    A row shows what it is now, whichever of its changes is looked at. Taken one by one, a name or
+    key that went from row to row would seem to be in two places, and be lost with the wrong one.
+    """
+    last = {(change.table, change.row.uuid): change for change in changes}
+    return sorted(last.values(), key=lambda change: change.kind != "delete")
 
 
 def _place(port: PortBinding) -> tuple[UUID, str, int]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where ports and multicast groups lead to on this hypervisor: the port and device maps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -134,16 +134,16 @@ class PortMap:
         try:
             self._add_records(wanted)
             self._applier.write_lists()
-            gone = self._gone - wanted.keys()
+            gone = (self._gone - wanted.keys()) & self._records.keys()
+            self._stale += [(where, self._records.pop(where)) for where in gone]
+            # First what nobody wants, to make room; what changes hands is never away.
+            self._withdraw_stale({entry for record in wanted.values() for entry in record.entries})
             while wanted:
                 self._put(*wanted.popitem())
         except DataplaneError:
             self._release(wanted.values())
             raise
-        self._stale += [(where, self._records.pop(where)) for where in gone & self._records.keys()]
-        for where, record in self._stale:
-            for entry in record.entries:
-                self._withdraw(where, entry)
+        self._withdraw_stale(frozenset())
         self._release(record for _where, record in self._stale)
         self._stale.clear()
         self._dirty_ports, self._dirty_groups, self._gone = set(), set(), set()
@@ -170,6 +170,12 @@ class PortMap:
                 self._machine.maps[entry[0]].update(entry[1], value)
                 claims.pop(where, None)
                 claims[where] = value
+
+    def _withdraw_stale(self, wanted: Container[Entry]) -> None:
+        for where, record in self._stale:
+            for entry in record.entries:
+                if entry not in wanted:
+                    self._withdraw(where, entry)
 
     def _withdraw(self, where: Where, entry: Entry) -> None:
         """Give up an entry of an old record: another may want it, or have it by now."""

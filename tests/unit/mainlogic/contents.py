@@ -183,7 +183,7 @@ class _Reader:
         for (uuid, key), value in self.by_datapath("ports"):
             fields: dict[str, object] = dict(STRUCTS["port"].unpack(value))
             fields["list"] = self._list(_number(fields["list"]))
-            fields["groups"] = self._names(_number(fields["groups"]))
+            fields["groups"] = tuple(sorted(self._names(_number(fields["groups"]))))
             if fields["kind"] == PortKind.PATCH:
                 fields["peer_dp"] = self._uuids[_number(fields["peer_dp"])]
             yield (uuid, int.from_bytes(key, "little")), fields

@@ -146,7 +146,7 @@ def test_members_compile_nothing(rig: Rig) -> None:
     rig.db.update(group, ports=["p0", "p1"])
     rig.db.update(addresses, addresses=["1.1.1.1", "2.0.0.0/8"])
     assert compiled(rig) == 0
-    assert rig.record(1) == {"kind": 1, "ifindex": 10, "groups": {"@5_g"}}
+    assert rig.record(1) == {"kind": 1, "ifindex": 10, "groups": ("@5_g",)}
 
 
 def test_flow_is_compiled_for_ports_that_it_names(rig: Rig) -> None:
