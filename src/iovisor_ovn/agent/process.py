@@ -60,6 +60,10 @@ def run_agent(arguments: Sequence[str]) -> int:
         _log.emer(f"agent_failed error={str(error)!r}")
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 1
+    except Exception:
+        # A bug of ours ends the agent; detached, the log is the only place that can tell.
+        _log.exception("agent_crashed")
+        raise
 
 
 def _set_up(command_line: CommandLine, directories: Directories) -> None:
