@@ -5,6 +5,7 @@ First what nothing reads yet, then each datapath's new stages at once, last the 
 nothing reads any more.
 """
 
+import time
 from collections.abc import Mapping
 
 from iovisor_ovn.abi import STRUCTS
@@ -13,7 +14,10 @@ from iovisor_ovn.compiler.sets import Member, SetTable, space_width
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.errors import DataplaneError
 
-__all__ = ["Applier"]
+__all__ = ["GRACE_S", "Applier"]
+
+#: Longer than a packet is in the machine (microseconds; no run is preempted).
+GRACE_S = 0.002
 
 _MEMBER_KEY = STRUCTS["member_key"]
 
@@ -60,6 +64,9 @@ class Applier:
                 )
                 self._machine.put_entries(key_class, entries)
             self._machine.switch_rows(delta.rows)
+            if delta.rows and any(delta.gone):
+                # Packets that began with the rows before may still look these entries up.
+                time.sleep(GRACE_S)
             for key_class, keys in enumerate(delta.gone):
                 self._machine.delete_entries(key_class, keys & self._stored[key_class])
                 self._stored[key_class].update(delta.entries[key_class])

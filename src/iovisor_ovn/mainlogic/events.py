@@ -84,6 +84,8 @@ class EventPump:
             address = address << 32 | word
         mac = _number(event["mac_hi"]) << 32 | _number(event["mac_lo"])
         if kind == EventKind.HOLD:
+            if event["gso_size"]:
+                return  # one packet for many segments: its sender sends it again
             frame = record[_EVENT.size : _EVENT.size + _number(event["len"])]
             if event["partial"]:
                 frame = complete_checksum(frame)

@@ -262,6 +262,14 @@ def test_held_packet_goes_when_the_machine_learns(rig: _Rig) -> None:
     assert rig.machine.injected == [(b"frame", (0,) * 24, _MAC)]
 
 
+def test_packet_of_many_segments_is_not_held(rig: _Rig) -> None:
+    """Put back whole it would be too long for the wire; its sender sends it again."""
+    rig.hold(b"frame", gso_size=1448)
+    rig.tell(EventKind.NEIGHBOUR)
+    rig.run()
+    assert rig.machine.injected == []
+
+
 def test_held_packet_goes_when_a_row_comes(rig: _Rig) -> None:
     """Whoever resolved the neighbour, its row lets the packet go."""
     rig.hold(b"frame")

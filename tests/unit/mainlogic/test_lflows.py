@@ -287,6 +287,16 @@ def test_unsupported_verbs_are_counted_and_forgotten(rig: Rig) -> None:
     assert rig.pipeline.flows.unsupported == {}
 
 
+def test_match_that_cannot_be_tested_drops_what_is_left_of_it(rig: Rig) -> None:
+    """The flow keeps its place, so that nothing of lower priority gets its packets."""
+    rig.db.insert("Address_Set", name="as", addresses=["10.0.0.1"])
+    flow = rig.flow("tcp && ip4.dst[3..9] == $as", "next;", priority=7)
+    rig.update()
+    ((verb, units),) = rig.pipeline.flows.unsupported.items()
+    assert units == {(flow.uuid, rig.sw.uuid)}
+    assert {rule.program for rule in rig.rules() if rule.priority == 7} == {verb}
+
+
 def test_release_of_northd_decides_what_names_mean(rig: Rig) -> None:
     """Another version compiles everything again; a strange one counts as the newest."""
     rig.flow("ip4", "drop;")
