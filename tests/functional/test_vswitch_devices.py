@@ -151,6 +151,22 @@ def test_the_counters_of_a_peer_elsewhere_are_seen(place: Place) -> None:
         away.close()
 
 
+def test_an_end_that_moves_away_is_noticed(place: Place) -> None:
+    """However soon after it was made: the end that stays knows that its peer is elsewhere."""
+    away = f"{place.name}w"
+    subprocess.run(["ip", "netns", "add", away], check=True)
+    try:
+        for number in range(10):
+            place.devices.add_pair(f"here{number}", f"ep{number}", None)
+            place.ip(f"link set here{number} netns {away}")
+            place.devices.run()
+            end = place.devices.get(f"ep{number}")
+            assert end is not None
+            assert end.peer_netns is not None
+    finally:
+        subprocess.run(["ip", "netns", "del", away], check=True)
+
+
 def test_an_endpoint_is_silent(place: Place) -> None:
     """The namespace's own stack gives the switch's end no address, and sends nothing from it."""
     place.devices.add_pair("i0", "iv-end", None)
