@@ -492,8 +492,14 @@ static long step(__u32 i, void *arg)
 	return 0;
 }
 
-static __always_inline void begin(struct machine *m, struct __sk_buff *skb)
+/* Take this CPU's state and read the packet: 0 or a drop reason. */
+static __always_inline int begin(struct machine *m, struct __sk_buff *skb)
 {
+	if (!m)
+		return DROP_NO_STATE;
+	if (m->busy)
+		return DROP_NESTED_RUN;
+	m->busy = 1;
 	__builtin_memset(m->w, 0, FIRST_PACKET_WORD * sizeof(__u32));
 	m->w[W_PKT_MARK] = skb->mark;
 	m->verdict = VERDICT_DROP;
@@ -502,6 +508,7 @@ static __always_inline void begin(struct machine *m, struct __sk_buff *skb)
 	m->gen_tail = 0;
 	m->stack_depth = 0;
 	m->dim_valid = 0;
+	return -parse(skb);
 }
 
 static __always_inline int finish(struct context *ctx, struct machine *m)
@@ -533,7 +540,7 @@ static __always_inline struct device *find_device(struct __sk_buff *skb,
 static __always_inline int drop_at_entry(struct machine *m, __u32 reason)
 {
 	count_drop(reason);
-	if (m)
+	if (m && reason != DROP_NESTED_RUN)
 		m->busy = 0;
 	return VERDICT_DROP;
 }
@@ -546,17 +553,10 @@ int ingress(struct __sk_buff *skb)
 	struct context ctx = {.skb = skb, .m = m};
 	struct device *device;
 	__u32 nested = 0;
-	int result;
+	int result = begin(m, skb);
 
-	if (!m)
-		return drop_at_entry(m, DROP_NO_STATE);
-	if (m->busy)
-		return drop_at_entry(0, DROP_NESTED_RUN);
-	m->busy = 1;
-	begin(m, skb);
-	result = parse(skb);
-	if (result < 0)
-		return drop_at_entry(m, -result);
+	if (result || !m)
+		return drop_at_entry(m, result);
 	device = find_device(skb, &nested);
 	if (!device)
 		return drop_at_entry(m, DROP_NO_DEVICE);
@@ -583,17 +583,10 @@ int inject(struct __sk_buff *skb)
 	struct context ctx = {.skb = skb, .m = m, .inject = 1};
 	struct injection *injection;
 	__u32 zero = 0;
-	int result;
+	int result = begin(m, skb);
 
-	if (!m)
-		return drop_at_entry(m, DROP_NO_STATE);
-	if (m->busy)
-		return drop_at_entry(0, DROP_NESTED_RUN);
-	m->busy = 1;
-	begin(m, skb);
-	result = parse(skb);
-	if (result < 0)
-		return drop_at_entry(m, -result);
+	if (result || !m)
+		return drop_at_entry(m, result);
 	injection = bpf_map_lookup_elem(&injections, &zero);
 	if (!injection)
 		return drop_at_entry(m, DROP_NO_STATE);
