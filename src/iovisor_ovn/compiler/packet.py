@@ -125,6 +125,7 @@ CT_MARK_MASK = _bits(Temp.CT_MARK_MASK, 0, 32)
 CT_LABEL = _words(Temp.CT_LABEL0, 4)
 CT_LABEL_MASK = _words(Temp.CT_LABEL_MASK0, 4)
 SCRATCH = _words(Temp.SCRATCH0, 4)
+EXCHANGED = _words(Temp.SCRATCH0 + 4, 4)
 
 
 def pieces(field: str) -> tuple[Piece, ...] | None:

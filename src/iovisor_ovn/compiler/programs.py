@@ -218,9 +218,10 @@ class ProgramCompiler:
 
     def _exchange(self, action: Exchange) -> None:
         one, other = self._place(action.a), self._place(action.b)
-        self._copy(packet.SCRATCH, one)
+        # Not into SCRATCH, through which a copy goes whose ends overlap.
+        self._copy(packet.EXCHANGED, one)
         self._copy(one, other)
-        self._copy(other, packet.SCRATCH)
+        self._copy(other, packet.EXCHANGED)
 
     def _push(self, action: Push) -> None:
         self._argument(packet.SCRATCH, action.ref)
