@@ -85,6 +85,8 @@ class Delta:
         )  # fmt: skip
 
 
+#: (word, mask) pairs and the key class.
+_ShapeText = tuple[tuple[tuple[int, int], ...], int]
 _EVERY_BIT = (1 << 64) - 1
 #: Tuples with more entries have no filter: most of its bits would be set.
 _FILTERED_ENTRIES = 64
@@ -120,7 +122,7 @@ class Image:
         self._list_rows = Rows("lists", capacity.lists, first=1)
         self._programs: Interned[ProgramText] = Interned(self._insn_rows, self._write_program)
         self._lists: Interned[tuple[int, ...]] = Interned(self._list_rows, self._write_list)
-        self._shapes: dict[tuple[tuple[int, int], ...], int] = {}
+        self._shapes: Interned[_ShapeText] = Interned(self._shape_rows, self._write_shape)
         self._stages: dict[tuple[int, int], _Stage] = {}
         # Per datapath: bits of tracked words that programs write, with the number of writers.
         self._writers: dict[int, dict[tuple[int, int], int]] = {}
@@ -284,7 +286,7 @@ class Image:
             if item.entries:
                 self._flush_tuple(item)
             else:
-                self._drop_entries(item)
+                self._drop_layout(item)
                 self._release_more(item)
                 del stage.tuples[identity]
                 item.slot = b""
@@ -327,14 +329,13 @@ class Image:
     def _flush_tuple(self, item: EntryTuple) -> None:
         words = item.identity[1]
         if len(item.entries) == 1 and len(words) <= _DIRECT_WORDS:
-            self._drop_entries(item)
-            item.layout = None
+            self._drop_layout(item)
             self._write_slot(item, *self._direct(item))
             item.dirty.clear()
             return
         if item.layout is None or not self._layout_holds(item, item.layout):
             layout = self._new_layout(item)
-            self._drop_entries(item)
+            self._drop_layout(item)
             item.layout = layout
             item.dirty = set(item.entries)
         layout = item.layout
@@ -403,26 +404,23 @@ class Image:
         )
         length = 1 + len(free) + len(dims)
         key_class = next(i for i, limit in enumerate(KEY_WORDS) if length <= limit)
-        shape = self._take_shape(tuple(words[position] for position in free), key_class)
+        text = (tuple(words[position] for position in free), key_class)
+        shape = self._shapes.take(text, 1, self._now)
         uid = self._next_uid
         self._next_uid += 1
         return Layout(uid, tuple(fixed), free, key_class, shape)
 
-    def _take_shape(self, words: tuple[tuple[int, int], ...], key_class: int) -> int:
-        identity = (*words, (-1, key_class))
-        index = self._shapes.get(identity)
-        if index is None:
-            index = self._shape_rows.take(1, self._now)
-            self._shapes[identity] = index
-            data = _SHAPE.pack(
-                n_words=len(words), key_class=key_class,
-                words=tuple(word for word, _mask in words),
-                masks=tuple(mask for _word, mask in words),
-            )  # fmt: skip
-            self._delta.shapes.append((index, data))
-        return index
+    def _write_shape(self, index: int, text: _ShapeText) -> None:
+        words, key_class = text
+        data = _SHAPE.pack(
+            n_words=len(words), key_class=key_class,
+            words=tuple(word for word, _mask in words),
+            masks=tuple(mask for _word, mask in words),
+        )  # fmt: skip
+        self._delta.shapes.append((index, data))
 
-    def _drop_entries(self, item: EntryTuple) -> None:
+    def _drop_layout(self, item: EntryTuple) -> None:
+        """Take the entries out; the shape is free for others, once it has rested."""
         if item.layout is None:
             return
         gone = self._delta.gone[item.layout.key_class]
@@ -431,6 +429,8 @@ class Image:
             gone.add(key)
             entries.pop(key, None)
         item.stored.clear()
+        self._shapes.give_back(item.layout.shape, 1, self._now)
+        item.layout = None
 
     def _release_more(self, item: EntryTuple) -> None:
         if item.more is not None:

@@ -15,6 +15,7 @@ lists of exact values become sets of their own, so that entries grow with the su
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 from typing import Protocol
 
 from iovisor_ovn.abi import GuardKind, Limit, PacketClass, Space
@@ -35,6 +36,9 @@ __all__ = ["Guard", "Names", "Pattern", "Unexecutable", "compile_conjunction"]
 
 #: Alternatives of one conjunction that are written out as entries.
 MAX_ALTERNATIVES = 16
+
+#: Patterns of one conjunction: lists that can be no sets might multiply into any number of them.
+MAX_PATTERNS = 256
 
 #: Excluded values of one field that are tested one by one.
 MAX_EXCLUSIONS = 8
@@ -117,7 +121,8 @@ def compile_conjunction(
 ) -> tuple[Pattern, ...]:
     """Patterns that together match what the conjunction matches; empty if it never holds.
 
-    Raises :class:`Unexecutable` for a field that the machine does not hold.
+    Raises :class:`Unexecutable` for a field that the machine does not hold, and for more than
+    :data:`MAX_PATTERNS`.
     """
     class_bits, rest = _take_class(conjunction)
     choices: list[tuple[_Alternative, ...]] = []
@@ -130,6 +135,9 @@ def compile_conjunction(
             wide.append((clause, len(choices)))
         choices.append(alternatives)
     _use_sets(choices, wide, sets)
+    count = prod(map(len, choices))
+    if count > MAX_PATTERNS:
+        raise Unexecutable(f"match with {count} alternatives")
     patterns = (_merge(class_bits, picked) for picked in product(*choices))
     return tuple(dict.fromkeys(pattern for pattern in patterns if pattern is not None))
 
@@ -258,10 +266,7 @@ def _use_sets(
 ) -> None:
     """Turn the longest value lists into sets until the product is small enough."""
     for clause, position in sorted(wide, key=lambda item: -len(item[0].any_of)):
-        total = 1
-        for alternatives in choices:
-            total *= len(alternatives)
-        if total <= MAX_ALTERNATIVES:
+        if prod(map(len, choices)) <= MAX_ALTERNATIVES:
             return
         found = _literal_set(clause.field, clause.any_of, sets)
         if found is not None:

@@ -399,6 +399,21 @@ def test_lists_are_shared_and_given_back() -> None:
     assert image.use()["lists"] == 0
 
 
+def test_shapes_are_given_back() -> None:
+    """Masks that come and go do not fill the map in the end."""
+    bench = Bench()
+    for bit in range(32):
+        patterns = [
+            Pattern(words=((Word.IP4_SRC, 1 << bit, 0), (Word.L4, 0xFFFF, port))) for port in (1, 2)
+        ]
+        bench.image.add_flow("f", WHERE, 7, patterns, ONE)
+        bench.apply()
+        assert bench.image.use()["shapes"] == 1
+        bench.image.remove_flow("f")
+    bench.apply()
+    assert bench.image.use()["shapes"] == 0
+
+
 # -- full maps ---------------------------------------------------------------------------
 
 

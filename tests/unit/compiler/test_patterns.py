@@ -9,6 +9,7 @@ from iovisor_ovn.abi import GuardKind, Limit, Space, Word
 from iovisor_ovn.compiler.patterns import (
     MAX_ALTERNATIVES,
     MAX_GUARDS,
+    MAX_PATTERNS,
     Names,
     Pattern,
     Unexecutable,
@@ -163,3 +164,12 @@ def test_negated_ports_are_guards(names: Names) -> None:
     clause = PortClause(inport, frozenset({"a", "nobody"}), frozenset({"pg"}), negated=True)
     (pattern,) = compile_conjunction((clause,), names, SetTable())
     assert print_pattern(pattern) == "INPORT!=0x1 !dim0:901"
+
+
+def test_lists_that_can_be_no_sets_do_not_multiply_without_bound(names: Names) -> None:
+    """One flow must not fill the maps: it is refused by its number of alternatives."""
+    match = parse_match("7 <= xreg3 <= 0x7c57f1557a15a27 && 3 < xreg4 < 0xfffffffffffff1", SYMBOLS)
+    (conjunction,) = normalize(match, SYMBOLS)
+    with pytest.raises(Unexecutable, match=r"match with \d{4} alternatives"):
+        compile_conjunction(conjunction, names, SetTable())
+    assert len(compile_conjunction(conjunction[:1], names, SetTable())) <= MAX_PATTERNS
