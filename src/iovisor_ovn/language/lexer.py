@@ -78,8 +78,8 @@ _WRONG = {
     "^": "`^' must be followed by a name",
     '"': "the string is not closed",
 }
-_MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
-_IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+_MAC = re.compile(r"(?:0[xX])?[0-9A-Fa-f]+(?::(?:0[xX])?[0-9A-Fa-f]+){5}")
+_IPV4 = re.compile(r"(?:0|[1-9][0-9]{0,2})(?:\.(?:0|[1-9][0-9]{0,2})){3}")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]{2,45}")
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]+")
 _DECIMAL = re.compile(r"[0-9]+")
@@ -165,7 +165,9 @@ def _integer(text: str) -> tuple[int, Format]:
     if not text:
         raise _Unreadable("an integer is expected")
     if len(text) == 17 and _MAC.fullmatch(text):
-        return int(text.replace(":", ""), 16), Format.ETHERNET
+        # OVN counts the characters of the whole, and keeps the low bits of each part.
+        parts = [int(part, 16) & 0xFF for part in text.split(":")]
+        return int.from_bytes(bytes(parts)), Format.ETHERNET
     if _DECIMAL.fullmatch(text):
         return _decimal(text), Format.DECIMAL
     if text[0] == "0" and text[1:2] in ("x", "X"):

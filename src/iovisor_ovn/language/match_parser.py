@@ -32,6 +32,7 @@ from iovisor_ovn.language.symbol_table import SymbolTable
 __all__ = ["MatchParser", "parse_match"]
 
 _MAX_DEPTH = 100
+_LEAST_ADDRESS_BITS = 32
 _RELOPS = {relop.value: relop for relop in Relop}
 _EQUALITY = (Relop.EQ, Relop.NE)
 _UPWARDS = (Relop.LT, Relop.LE)
@@ -222,6 +223,10 @@ class MatchParser:
         for member in members:
             if member.is_integer:
                 reader.check_width(symbol, member)
+            elif member.kind == "set" and symbol.width < _LEAST_ADDRESS_BITS:
+                raise reader.error(
+                    f"no address fits into the {symbol.width} bits of {symbol.name}", member
+                )
 
     def _check_order(self, symbol: Symbol, member: Token, in_braces: bool) -> None:
         reader = self._reader

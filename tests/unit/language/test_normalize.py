@@ -36,7 +36,7 @@ FREE = (
     *(f"reg0[{bit}]" for bit in range(4)),
     "reg0 == 5/7", "reg0 != 4/6", "reg0 == 0/0", "reg0 != 0/0", "xxreg0[96..99] == {1, 2, 5}",
     "reg0[0..3] != {1, 2}", "1 < reg0[0..3] <= 6", "ip4.src == $few", "ip4.src != $few",
-    "ip4.src[0..2] == $few", "tcp.dst == {3, $few}", "ct.new", "ct.est", "ct.trk == 0",
+    "ip4.src[0..2] == $few", "ip4.src == {3, $few}", "ct.new", "ct.est", "ct.trk == 0",
     "eth.mcast", "eth.bcast", "ip.first_frag", "ip.is_frag", "ip4.mcast", "vlan.present",
     'is_chassis_resident("here")', 'is_chassis_resident("there")', "0", "1",
 )  # fmt: skip
