@@ -33,9 +33,11 @@ C_FILES := $(shell find bpf tests -name '*.[ch]')
 PYTEST := $(BIN)/pytest
 # What follows on the command line reaches pytest: make test-unit ARGS='-k lexer -x'
 ARGS ?=
+LANGUAGE_JUDGES := tests/unit/compiler/test_judges.py tests/bpf/machine/test_machine_judges.py \
+	tests/functional/test_ovn_parser.py
 
 .PHONY: help build bpf demo demo-up demo-down lint fmt type test test-unit coverage \
-	test-bpf test-functional test-system bench docs clean
+	test-bpf test-functional test-system fuzz-language bench docs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -87,6 +89,14 @@ test-functional: build ## real database servers, no traffic
 
 test-system: build ## namespaces and traffic; ARGS=--flavor=ovn asks ordinary OVN
 	$(AS_ROOT) $(PYTEST) tests/system $(ARGS)
+
+# How many cases, and the seed of the first: make fuzz-language N=1000 SEED=7
+N ?= 300
+SEED ?=
+
+fuzz-language: build ## random flows, packets and texts before three judges and OVN's parser
+	$(AS_ROOT) $(PYTEST) -q --timeout=0 $(LANGUAGE_JUDGES) --fuzz-count=$(N) \
+		$(if $(SEED),--fuzz-seed=$(SEED)) $(ARGS)
 
 bench: build ## measure; figures to standard output
 	$(AS_ROOT) $(BIN)/python bench/run.py $(ARGS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from _pytest.terminal import TerminalReporter
 
-pytest_plugins = ["support.fixtures"]
+pytest_plugins = ["support.fixtures", "support.fuzzing"]
 
 #: The cheap ones first, so that a plain fault shows soon.
 TIERS = ("unit", "bpf", "functional", "system")

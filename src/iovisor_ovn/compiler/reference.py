@@ -7,7 +7,7 @@ of sets, dimensions) and does with a packet's words what ``bpf/machine/classify.
     reference = Reference()
     reference.apply(image.drain())
     found = reference.classify(words, stage=0)
-    image.program_text(found.program)
+    reference.insns[found.program]  # the first instruction
 
 Tests compare it with the match evaluated directly and with the loaded program.
 """
@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from iovisor_ovn.abi import STRUCTS, Drop, GuardKind, Limit, Struct, Word
 from iovisor_ovn.compiler.image import KEY_WORDS, Delta, Row, bloom_bit
+from iovisor_ovn.compiler.insn import Insn
 from iovisor_ovn.compiler.prune import packet_kind
 from iovisor_ovn.compiler.sets import GROUP_DIMENSIONS, Dimension, Member, space_width
 
@@ -78,6 +79,7 @@ class Reference:
         default_factory=lambda: tuple({} for _ in KEY_WORDS)
     )
     rows: dict[tuple[int, int], tuple[Row, ...]] = field(default_factory=dict)
+    insns: dict[int, Insn] = field(default_factory=dict)
     _dimensions: dict[int, tuple[Dimension, bool]] = field(default_factory=dict)
     _slots: dict[int, _Slot] = field(default_factory=dict)
     _shapes: dict[int, _Shape] = field(default_factory=dict)
@@ -85,6 +87,8 @@ class Reference:
 
     def apply(self, delta: Delta) -> None:
         """Take over the changes of a drain."""
+        for index, data in delta.insns:
+            self.insns |= _elements(index, data, STRUCTS["insn"], _insn)
         for index, data in delta.shapes:
             self._shapes |= _elements(index, data, STRUCTS["shape"], _shape)
         for index, data in delta.guards:
@@ -215,6 +219,10 @@ def _many(fields: _Fields, name: str) -> tuple[int, ...]:
     value = fields[name]
     assert isinstance(value, tuple), name
     return value
+
+
+def _insn(fields: _Fields) -> Insn:
+    return Insn(*(_int(fields, name) for name in Insn._fields))
 
 
 def _shape(fields: _Fields) -> _Shape:

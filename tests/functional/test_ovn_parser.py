@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""As strict as OVN: what its parser refuses we refuse, what it takes we take.
+
+Where we differ on purpose, a line of ``docs/differences.md`` says so: :data:`_DELIBERATE` names
+the lines, and what the two sides then say.
+"""
+
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from functional.ovn_parser import OvnParser
+from iovisor_ovn.language import LanguageError, SymbolTable, parse_actions, parse_match
+from judges.mutate import mutated
+from judges.texts import Writer, match_text
+from support.fuzzing import Fuzz
+
+pytestmark = pytest.mark.needs_ovs
+
+_CASES = Path(__file__).parents[1] / "cases" / "language"
+_PAGE = Path(__file__).parents[2] / "docs" / "differences.md"
+_TAKES_IT = "takes it"
+
+#: Words that releases after 23.03 brought.
+_LATER = (
+    "ct_commit_to_zone|ct_lb_mark_local|values|mac_cache_use|flood_remote|mirror|chk_evpn_arp"
+    "|ct_nw_dst|ct_ip6_dst|ct_tp_dst|ct_proto|ct_state_save|get_remote_fdb|dhcp_relay_req_chk"
+    "|dhcp_relay_resp_chk|pass|fqdn"
+)
+
+#: First words of a line of the page; what OVN says, what we say, what is in the text.
+_DELIBERATE = (
+    ("Names of later releases", rf"`({_LATER})'|observation_point_id", _TAKES_IT, ""),
+    ("Names of later releases", r"`\('", _TAKES_IT, r"ct_(next|commit_nat) ?\("),
+    ("Sets and groups that do not exist", "expecting (address set|port group) name", _TAKES_IT, ""),
+    ("Members of a set", "constant is not compatible with", _TAKES_IT, r"\$"),
+    ("Empty sets", _TAKES_IT, "string|integer|no address", r"@g3|\$none4"),
+    ("`icmp4.frag_mtu`", _TAKES_IT, "is no field of a packet|only be set to a constant", ""),
+    ("`ct_commit { … }`", _TAKES_IT, "can only set bits of ct_mark and ct_label", ""),
+    ("Numbers that are too wide", _TAKES_IT, "stands where a (port n|n)umber", ""),
+    ("Numbers that are too wide", _TAKES_IT, "does not fit into", r"ct_commit ?\("),
+    ("Numbers that are too wide", _TAKES_IT, "no more than 128 bits", "/"),
+    ("Text that OVN skips", _TAKES_IT, "", "sample|set_meter|ct_lb|fwd_group"),
+)
+
+_SYMBOLS = SymbolTable.default("23.03")
+_TABLES = (29, 29)  # as ovn-trace has them
+
+
+def _read_match(text: str) -> None:
+    parse_match(text, _SYMBOLS)
+
+
+def _read_actions(text: str) -> None:
+    parse_actions(text, _SYMBOLS, pipeline="ingress", table=10, n_tables=_TABLES)
+
+
+def _refusal(read: Callable[[str], None], text: str) -> str:
+    try:
+        read(text)
+    except LanguageError as error:
+        return str(error)
+    return ""
+
+
+def _golden(name: str) -> list[str]:
+    lines = (_CASES / f"{name}.txt").read_text().splitlines()
+    return [line.split("  =>  ")[0] for line in lines if not line.startswith("#")]
+
+
+def _compare(
+    texts: Sequence[str], theirs: Mapping[str, str], read: Callable[[str], None]
+) -> list[str]:
+    """A line for each text that only one side takes."""
+    found = []
+    for text in texts:
+        ours, other = _refusal(read, text) or _TAKES_IT, theirs.get(text, _TAKES_IT)
+        if (ours == _TAKES_IT) != (other == _TAKES_IT) and not _is_deliberate(text, other, ours):
+            found.append(f"{text}\n  OVN:  {other}\n  ours: {ours}")
+    return found
+
+
+def _is_deliberate(text: str, theirs: str, ours: str) -> bool:
+    return any(
+        re.search(others, theirs) and re.search(mine, ours) and re.search(inside, text)
+        for _line, others, mine, inside in _DELIBERATE
+    )
+
+
+def test_deliberate_differences_are_on_the_page() -> None:
+    """Each has a line."""
+    page = _PAGE.read_text()
+    assert [line for line, *_rest in _DELIBERATE if f"\n| {line}" not in page] == []
+
+
+def _hold(fuzz: Fuzz, found: Sequence[str], texts: Sequence[str], refused: int) -> None:
+    fuzz.summary = f"{len(texts)} texts, {refused} refused by OVN, {len(found)} disagreements"
+    assert 0.1 < refused / len(texts) < 0.9, "texts of one kind only show little"
+    assert not found, "\n".join(found[:20]) + f"\nagain: --fuzz-seed={fuzz.seed}"
+
+
+def test_matches(fuzz: Fuzz, tmp_path: Path) -> None:
+    """Random matches, the golden cases, and both with mistakes in them."""
+    rng = random.Random(fuzz.seed)
+    golden = _golden("match")
+    drawn = [match_text(rng) for _ in range(fuzz.count(1500))]
+    right = [text for text in drawn if not _refusal(_read_match, text)]
+    sources = right + golden
+    wrong = [mutated(rng, rng.choice(sources), sources) for _ in range(len(right) * 3)]
+    # `<` with an address set: some of these make ovn-trace abort.
+    texts = [text for text in dict.fromkeys(golden + right + wrong)
+             if "used with address sets" not in _refusal(_read_match, text)]  # fmt: skip
+    theirs = OvnParser(tmp_path).refused("match", texts)
+    _hold(fuzz, _compare(texts, theirs, _read_match), texts, len(theirs))
+
+
+def test_actions(fuzz: Fuzz, tmp_path: Path) -> None:
+    """Random lists, the golden cases, and both with mistakes in them."""
+    rng = random.Random(fuzz.seed)
+    golden = _golden("actions")
+    drawn = [Writer(rng, egress=False, table=10, n_tables=_TABLES).actions()
+             for _ in range(fuzz.count(1000))]  # fmt: skip
+    right = [text for text in drawn if not _refusal(_read_actions, text)]
+    sources = [*right[: len(golden)], *golden]
+    wrong = [mutated(rng, rng.choice(sources), sources) for _ in range(len(right) * 4)]
+    texts = list(dict.fromkeys(golden + right + wrong))
+    theirs = OvnParser(tmp_path).refused("actions", texts)
+    _hold(fuzz, _compare(texts, theirs, _read_actions), texts, len(theirs))
