@@ -15,7 +15,6 @@ out from the rows on every pass, so writes that were lost come again by themselv
 """
 
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ from iovisor_ovn.mainlogic import local as local_rows
 from iovisor_ovn.mainlogic import ports as port_rows
 from iovisor_ovn.mainlogic.binding import Bindings, Place
 from iovisor_ovn.mainlogic.chassis import Write, find_row, plan_chassis, plan_removal
+from iovisor_ovn.mainlogic.clock import now_ms
 from iovisor_ovn.mainlogic.interfaces import Chore, Events, Pipeline, Vswitch
 from iovisor_ovn.mainlogic.local import LocalRows
 from iovisor_ovn.mainlogic.options import AgentOptions, read_options
@@ -99,7 +99,7 @@ class Controller:
         self._is_stale = True
         self._retry_at_ms = 0
         self.live_nb_cfg: int | None = None
-        self._started_at_ms = _now_ms()
+        self._started_at_ms = now_ms()
         self._has_switched = False
         self._updated: Mapping[str, object] | None = None
         self._owes_bridge = True
@@ -338,7 +338,7 @@ class Controller:
 
         def write(_: object) -> None:
             private.nb_cfg = nb_cfg
-            private.nb_cfg_timestamp = _now_ms()
+            private.nb_cfg_timestamp = now_ms()
 
         return [write]
 
@@ -352,7 +352,7 @@ class Controller:
             writes = self._rows.plan_keys(bridge, self._bridge_keys())
             self._owes_local = bool(writes)
         marks = self.bindings.plan_installed(self._rows.installed)
-        _write(local, writes + self._rows.plan_installed(marks, _now_ms()))
+        _write(local, writes + self._rows.plan_installed(marks, now_ms()))
 
     def _bridge_keys(self) -> dict[str, str | None]:
         """Return the keys of the bridge's external_ids that must change."""
@@ -363,7 +363,7 @@ class Controller:
         nb_cfg = self.live_nb_cfg
         if nb_cfg is not None and present.get("ovn-nb-cfg", "0") != str(nb_cfg):
             keys["ovn-nb-cfg"] = str(nb_cfg)
-            keys["ovn-nb-cfg-ts"] = str(_now_ms())
+            keys["ovn-nb-cfg-ts"] = str(now_ms())
         return keys
 
 
@@ -379,8 +379,3 @@ def _write(database: Database, writes: Sequence[Write]) -> bool:
             for write in writes:
                 write(transaction)
     return False
-
-
-def _now_ms() -> int:
-    """Return the time of day in ms, as OVN's timestamps have it."""
-    return int(time.time() * 1000)

@@ -10,12 +10,12 @@ import time
 from uuid import UUID
 
 import ovs.poller
-import ovs.timeval
 import ovs.vlog
 
 from iovisor_ovn.abi import STRUCTS, EventKind
 from iovisor_ovn.dataplane.ringbuf import RingReader
 from iovisor_ovn.errors import DataplaneError
+from iovisor_ovn.mainlogic.clock import now_ms
 from iovisor_ovn.mainlogic.neighbours import mac_text
 from iovisor_ovn.mainlogic.pipeline import Pipeline
 from iovisor_ovn.ovsdb import Database
@@ -164,7 +164,7 @@ class EventPump:
             row.datapath = datapath_row
         row.mac = mac_text(fact.mac)
         if "timestamp" in table.columns:
-            row.timestamp = ovs.timeval.msec()
+            row.timestamp = now_ms()
 
     def _write_fdb(self, transaction, fact: Learned, datapath: UUID) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001  no types in ovs
         table = self._southbound.tables["FDB"]
@@ -177,7 +177,7 @@ class EventPump:
             row.dp_key = key
         row.port_key = fact.port
         if "timestamp" in table.columns:
-            row.timestamp = ovs.timeval.msec()
+            row.timestamp = now_ms()
 
 
 def _number(value: int | tuple[int, ...]) -> int:
