@@ -126,9 +126,12 @@ __noinline int parse_l4(struct __sk_buff *skb, __u32 proto, __u32 l4,
 		if (size < 20)
 			return 0;
 		data_offset = (p[12] >> 4) * 4;
+		m->l4_len = data_offset < 20 ? 20 : data_offset;
+		/* OVS reads no fields of a header that cannot be. */
+		if (data_offset < 20 || data_offset > size)
+			break;
 		m->w[W_L4] = READ_BE32(p);
 		m->w[W_TCP_FLAGS] = READ_BE16(p + 12) & 0x0fff;
-		m->l4_len = data_offset < 20 ? 20 : data_offset;
 		break;
 	case PROTO_UDP:
 		m->w[W_L4] = READ_BE32(p);

@@ -119,6 +119,8 @@ def _parse_l4(data: bytes, proto: int, family: int, later: bool, words: dict[int
         if proto == 58 and data[0] in (135, 136) and not data[1]:
             _parse_nd(data, words)
         return
+    if proto == 6 and not 20 <= (data[12] >> 4) * 4 <= len(data):
+        return  # OVS reads no fields of a header that cannot be
     (words[Word.L4],) = struct.unpack_from("!I", data)
     if proto == 6:
         words[Word.TCP_FLAGS] = struct.unpack_from("!H", data, 12)[0] & 0xFFF

@@ -223,11 +223,23 @@ def test_l4_header_must_be_whole(rig: Rig, base: Packet, proto: int, least: int)
     for size in range(least + 2):
         inner = base.copy()
         inner.fields["proto" if inner.version == 4 else "nh"] = proto
-        frame = bytes(ETHER / inner / Raw(b"\x11" * size)).ljust(120, b"\x11")
+        # As TCP's data offset, 5 is the header without options.
+        frame = bytes(ETHER / inner / Raw(b"\x55" * size)).ljust(120, b"\x55")
         found = read(rig, frame)
         known = proto not in (1, 58) or (proto == 1) == (base is IP4)
         assert bool(found.get(Word.L4)) == (size >= least and known), size
         assert found == {n: v for n, v in parse(frame).items() if v}
+
+
+@pytest.mark.parametrize("words", range(16))
+def test_tcp_header_must_fit_its_own_length(rig: Rig, words: int) -> None:
+    """Less than 20 bytes or more than the packet has: TCP without ports and flags."""
+    frame = bytes(ETHER / IP4 / TCP(sport=1, dport=2, flags="S", dataofs=words) / Raw(bytes(8)))
+    found = read(rig, frame)
+    assert found[Word.CLASS] & PacketClass.TCP
+    fits = 5 <= words <= 7
+    assert found.get(Word.L4, 0) == (0x00010002 if fits else 0)
+    assert bool(found.get(Word.TCP_FLAGS)) == fits
 
 
 def test_random_bytes_are_read_as_the_model_reads_them(rig: Rig) -> None:
