@@ -2,7 +2,7 @@
 """Packets that wait for a neighbour.
 
 ``arp{}`` and ``nd_ns{}`` ask for a MAC address; the packet that needs it comes here and goes on
-to its output when the answer is known. As ovn-controller 23.03: four packets a next hop, for
+to its output when the answer is known. As ovn-controller 23.03: three packets a next hop, for
 ten seconds (OVN controller/pinctrl.c, buffered packets).
 """
 
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 __all__ = ["HELD_PER_HOP", "HOLD_S", "Held", "HoldQueue", "Hop", "complete_checksum"]
 
-HELD_PER_HOP = 4
+#: ovn-controller 23.03 has a ring of four places, one of them always free.
+HELD_PER_HOP = 3
 HOLD_S = 10.0
 #: Next hops with packets waiting; beyond it new ones are refused (a scan must not eat memory).
 MAX_HOPS = 1000
