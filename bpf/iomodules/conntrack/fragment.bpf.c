@@ -92,11 +92,15 @@ static __always_inline void fill_key(const struct machine *m,
 	}
 }
 
-/* A word and what the wire is said to hold, so that deparse() writes nothing. */
-static __always_inline void complete(struct machine *m, __u32 word, __u32 value)
+/*
+ * Bits of a word and of what the wire is said to hold, so that deparse()
+ * writes nothing for them; the others may still wait to be written.
+ */
+static __always_inline void complete(struct machine *m, __u32 word, __u32 mask,
+				     __u32 value)
 {
-	m->w[word] = value;
-	m->wire[word] = value;
+	m->w[word] = (m->w[word] & ~mask) | value;
+	m->wire[word] = (m->wire[word] & ~mask) | value;
 }
 
 static __always_inline int remember(struct __sk_buff *skb, struct machine *m,
@@ -131,11 +135,10 @@ static __always_inline int recall(struct machine *m, struct ct_scratch *s,
 	if (!frag || frag->expires_ns <= bpf_ktime_get_coarse_ns() ||
 	    offset < frag->end)
 		return -DROP_FRAGMENT;
-	complete(m, W_L4, frag->l4);
-	complete(m, W_TCP_FLAGS, frag->tcp_flags);
-	complete(m, W_CLASS, m->w[W_CLASS] | frag->class_bits);
-	complete(m, W_IP_META,
-		 (m->w[W_IP_META] & 0x00ffffff) | frag->proto << 24);
+	complete(m, W_L4, ~0U, frag->l4);
+	complete(m, W_TCP_FLAGS, ~0U, frag->tcp_flags);
+	complete(m, W_CLASS, frag->class_bits, frag->class_bits);
+	complete(m, W_IP_META, 0xff000000, frag->proto << 24);
 	return 0;
 }
 
@@ -158,8 +161,7 @@ __noinline int ct_fragment(struct __sk_buff *skb, __u32 zone)
 				 remember(skb, m, s, place.data);
 	if (result)
 		return result;
-	complete(m, W_IP_META,
-		 m->w[W_IP_META] & ~(__u32)(FRAG_ANY | FRAG_LATER));
+	complete(m, W_IP_META, FRAG_ANY | FRAG_LATER, 0);
 	return 0;
 }
 
