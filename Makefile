@@ -37,7 +37,7 @@ LANGUAGE_JUDGES := tests/unit/compiler/test_judges.py tests/bpf/machine/test_mac
 	tests/functional/test_ovn_parser.py
 
 .PHONY: help build bpf demo demo-up demo-down lint fmt type test test-unit coverage \
-	test-bpf test-functional test-system fuzz-language bench docs clean
+	test-bpf test-functional test-system test-differential differential fuzz-language bench docs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -90,13 +90,20 @@ test-functional: build ## real database servers, no traffic
 test-system: build ## namespaces and traffic; ARGS=--flavor=ovn asks ordinary OVN
 	$(AS_ROOT) $(PYTEST) tests/system $(ARGS)
 
-# How many cases, and the seed of the first: make fuzz-language N=1000 SEED=7
-N ?= 300
+test-differential: build ## recorded cases beside ordinary OVN
+	$(AS_ROOT) $(PYTEST) tests/differential $(ARGS)
+
+# How many cases or packets, and the seed of the first: make fuzz-language N=1000 SEED=7
+N ?=
 SEED ?=
 
 fuzz-language: build ## random flows, packets and texts before three judges and OVN's parser
-	$(AS_ROOT) $(PYTEST) -q --timeout=0 $(LANGUAGE_JUDGES) --fuzz-count=$(N) \
+	$(AS_ROOT) $(PYTEST) -q --timeout=0 $(LANGUAGE_JUDGES) --fuzz-count=$(or $(N),300) \
 		$(if $(SEED),--fuzz-seed=$(SEED)) $(ARGS)
+
+differential: build ## random packets beside ordinary OVN; N=packets SEED=number ARGS='--replay FILE'
+	$(AS_ROOT) env PYTHONPATH=src:tests $(BIN)/python -m differential.run \
+		--packets $(or $(N),10000) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: build ## measure; figures to standard output
 	$(AS_ROOT) $(BIN)/python bench/run.py $(ARGS)

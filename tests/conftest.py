@@ -12,7 +12,7 @@ from _pytest.terminal import TerminalReporter
 pytest_plugins = ["support.fixtures", "support.fuzzing"]
 
 #: The cheap ones first, so that a plain fault shows soon.
-TIERS = ("unit", "bpf", "functional", "system")
+TIERS = ("unit", "bpf", "functional", "system", "differential")
 _TESTS = Path(__file__).parent
 _COUNTS = pytest.StashKey[Counter[tuple[str, bool]]]()
 

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Differences that are meant, or are the reference's own mistakes: docs/differences.md.
+
+Each is known by a name, says to which sent frames it applies, and what of an output it leaves out
+of the comparison; whatever else is unlike stays a mismatch. Uses are counted and printed.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from differential.side import Outputs
+
+__all__ = ["DIFFERENCES", "Difference", "explain"]
+
+_TPIDS = (b"\x81\x00", b"\x88\xa8")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """``applies`` to a sent frame; ``reduce`` takes out of an output what may differ, or all.
+
+    ``needs_conntrack`` restricts it to topologies in which connections are tracked.
+    """
+
+    name: str
+    applies: Callable[[bytes], bool]
+    reduce: Callable[[bytes], bytes]
+    needs_conntrack: bool = False
+
+
+def explain(
+    frames: Iterable[bytes], ours: Outputs, theirs: Outputs, *, is_tracked: bool
+) -> Difference | None:
+    """Return the difference that makes the outputs alike, None when there is none."""
+    frames = list(frames)
+    for difference in DIFFERENCES:
+        if difference.needs_conntrack and not is_tracked:
+            continue
+        if any(map(difference.applies, frames)) and _reduced(ours, difference) == _reduced(
+            theirs, difference
+        ):
+            return difference
+    return None
+
+
+def _reduced(outputs: Outputs, difference: Difference) -> dict[str, list[bytes]]:
+    reduced = {
+        port: sorted(filter(None, map(difference.reduce, outputs[port]))) for port in outputs
+    }
+    return {port: heard for port, heard in reduced.items() if heard}
+
+
+def _network_at(frame: bytes) -> int:
+    """Return where the network header begins, behind all tags."""
+    at = 12
+    while frame[at : at + 2] in _TPIDS:
+        at += 4
+    return at + 2
+
+
+def _has_dei(frame: bytes) -> bool:
+    return frame[12:14] in _TPIDS and bool(frame[14] & 0x10)
+
+
+def _without_dei(frame: bytes) -> bytes:
+    return frame[:14] + bytes([frame[14] & 0xEF]) + frame[15:] if _has_dei(frame) else frame
+
+
+def _is_protocol_0(frame: bytes) -> bool:
+    at = _network_at(frame)
+    return frame[at - 2 : at] == b"\x08\x00" and frame[at + 9 : at + 10] == b"\0"
+
+
+def _without_ttl(frame: bytes) -> bytes:
+    """Take out TTL and header checksum."""
+    at = _network_at(frame)
+    return frame[: at + 8] + frame[at + 9 : at + 10] + frame[at + 12 :]
+
+
+def _is_neighbour_message(frame: bytes) -> bool:
+    at = _network_at(frame)
+    kind = frame[at - 2 : at]
+    if kind == b"\x08\x06":
+        return True
+    return kind == b"\x86\xdd" and frame[at + 40 : at + 41] in {b"\x87", b"\x88"}
+
+
+def _is_fragment(frame: bytes) -> bool:
+    at = _network_at(frame)
+    kind = frame[at - 2 : at]
+    if kind == b"\x08\x00" and len(frame) > at + 7:
+        return bool(frame[at + 6] & 0x3F or frame[at + 7])
+    return kind == b"\x86\xdd" and frame[at + 6 : at + 7] == b"\x2c"
+
+
+def _unless_fragment(frame: bytes) -> bytes:
+    return b"" if _is_fragment(frame) else frame
+
+
+def _nothing(_frame: bytes) -> bytes:
+    return b""
+
+
+def _is_unreadable_ip4(frame: bytes) -> bool:
+    """Whether OVS takes no addresses from the IPv4 header."""
+    at = _network_at(frame)
+    if frame[at - 2 : at] != b"\x08\x00":
+        return False
+    header, total = frame[at : at + 1], int.from_bytes(frame[at + 2 : at + 4])
+    size = (header[0] & 15) * 4 if header else 0
+    return size < 20 or not size <= total <= len(frame) - at
+
+
+def _unless_from_nobody(frame: bytes) -> bytes:
+    """Leave out IPv4 packets from 0.0.0.0 to 0.0.0.0."""
+    at = _network_at(frame)
+    is_from_nobody = frame[at - 2 : at] == b"\x08\x00" and frame[at + 12 : at + 20] == bytes(8)
+    return b"" if is_from_nobody else frame
+
+
+DIFFERENCES = (
+    Difference("DEI of a VLAN tag", _has_dei, _without_dei),
+    Difference("TTL of IP protocol 0", _is_protocol_0, _without_ttl),
+    Difference("answer to an unreadable IP header", _is_unreadable_ip4, _unless_from_nobody),
+    Difference("fragments held for a neighbour", _is_neighbour_message, _unless_fragment),
+    Difference("fragments in conntrack", _is_fragment, _nothing, needs_conntrack=True),
+)

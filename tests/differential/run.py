@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare our data path with ordinary OVN's: ``make differential``.
+
+Prints the seed first, so that a run can be repeated, and at the end what was drawn and compared.
+"""
+
+import argparse
+import secrets
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from scapy.layers.l2 import Ether
+
+from differential.arena import Arena, Arenas, Mismatch
+from differential.case import Case, Send, Step, load, save
+from differential.generate import generate
+from differential.shrink import shrink
+from differential.side import SideDiedError
+from differential.traffic import Traffic
+from iovisor_ovn.demo.places import sweep
+
+__all__ = ["Comparison", "Report", "compare", "show"]
+
+_PACKETS_A_TOPOLOGY = 500
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run compared."""
+
+    packets: int = 0
+    outputs: int = 0
+    topologies: int = 0
+    features: Counter[str] = field(default_factory=Counter)
+    explained: Counter[str] = field(default_factory=Counter)
+    crashes: Counter[str] = field(default_factory=Counter)
+    cases: list[tuple[Case, list[Mismatch]]] = field(default_factory=list)
+
+    def text(self) -> str:
+        """Return the report as it is printed."""
+        lines = [f"  {count:7} {name}" for name, count in sorted(self.features.items())]
+        lines.append("known differences met (docs/differences.md):")
+        lines += [f"  {count:7} {name}" for name, count in sorted(self.explained.items())]
+        lines += [f"  {count:7} crash: {why}" for why, count in sorted(self.crashes.items())]
+        lines.append(
+            f"{self.packets} packets compared over {self.topologies} topologies, "
+            f"{self.outputs} outputs, {len(self.cases)} mismatches"
+        )
+        return "\n".join(lines)
+
+
+class Comparison:
+    """One topology and its traffic on both sides."""
+
+    def __init__(self, arena: Arena, seed: int, report: Report) -> None:
+        """Draw the topology of ``seed``; what is compared is added to ``report``."""
+        self._arena = arena
+        self._report = report
+        self._title = f"seed {seed}"
+        self._topology, plan = generate(seed)
+        self._traffic = Traffic(seed, self._topology, plan)
+        self._steps: list[Step] = []
+        report.topologies += 1
+        report.features += self._topology.features()
+
+    @property
+    def case(self) -> Case:
+        """What was done so far."""
+        return Case(self._title, self._topology, tuple(self._steps))
+
+    def run(self, packets: int) -> list[Mismatch]:
+        """Send that many packets; return what is unlike at the first step where something is.
+
+        SideDiedError when a side dies; what was compared before counts.
+        """
+        unlike = self._arena.set_up(self._topology)
+        sent = 0
+        while sent < packets and not unlike:
+            unlike = self._step()
+            sent = self.case.packets()
+        return unlike or self._arena.finish(len(self._steps))
+
+    def _step(self) -> list[Mismatch]:
+        step = self._traffic.next()
+        self._steps.append(step)
+        outputs, unlike = self._arena.do(len(self._steps) - 1, step)
+        self._traffic.saw(outputs)
+        self._report.features[step.what] += 1
+        self._report.outputs += sum(map(len, outputs.values()))
+        if isinstance(step, Send):
+            self._report.packets += len(step.frames)
+        return unlike
+
+
+def compare(arenas: Arenas, seed: int, most_packets: int, report: Report) -> None:
+    """Compare the topology of a seed and its traffic."""
+    arena = arenas.arena
+    arena.explained.clear()
+    comparison = Comparison(arena, seed, report)
+    try:
+        unlike = comparison.run(min(most_packets, _PACKETS_A_TOPOLOGY))
+    except SideDiedError as died:
+        arenas.end()
+        words = died.last_words.rpartition("|")[2]
+        unlike = [Mismatch(len(comparison.case.steps) - 1, "died", (), (str(died),))]
+        if died.flavor == "ovn":
+            report.crashes[f"reference: {words}"] += 1
+            unlike = []
+    report.explained += arena.explained
+    if unlike:
+        report.cases.append((comparison.case, unlike))
+
+
+def judge(arenas: Arenas, case: Case) -> list[Mismatch]:
+    """Return what is unlike at the first step where something is; a crash is a mismatch too."""
+    try:
+        return arenas.arena.judge(case)
+    except SideDiedError as died:
+        arenas.end()
+        return [Mismatch(len(case.steps), f"{died.flavor} died", (), (str(died),))]
+
+
+def show(case: Case, unlike: list[Mismatch]) -> str:
+    """Return what is unlike, for people."""
+    lines = [case.title]
+    for one in unlike:
+        step = case.steps[one.step] if 0 <= one.step < len(case.steps) else None
+        lines.append(f"step {one.step} ({getattr(step, 'what', 'set up or end')}): {one.what}")
+        if isinstance(step, Send):
+            lines += [f"    from {step.port}: {_told(frame.hex())}" for frame in step.frames]
+        lines += [f"    ours:   {_told(text)}" for text in one.ours]
+        lines += [f"    theirs: {_told(text)}" for text in one.theirs]
+    return "\n".join(lines)
+
+
+def _told(text: str) -> str:
+    """Return a frame in hexadecimal with what Scapy reads in it; other texts as they are."""
+    try:
+        frame = bytes.fromhex(text)
+    except ValueError:
+        return text
+    return f"{text[:300]}\n        {Ether(frame)!r:.500}"
+
+
+def main() -> int:
+    """Read the arguments, run, print; return 1 when there was a mismatch."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--packets", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--replay", type=Path, default=None)
+    parser.add_argument("--shrink-s", type=float, default=60.0)
+    parser.add_argument("--out", type=Path, default=Path("build/differential"))
+    arguments = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="ivd-"))
+    try:
+        with Arenas(directory) as arenas:
+            if arguments.replay is not None:
+                case = load(arguments.replay)
+                unlike = judge(arenas, case)
+                print(show(case, unlike) if unlike else "alike")
+                return bool(unlike)
+            return _random_run(arenas, arguments)
+    finally:
+        sweep(directory)
+
+
+def _random_run(arenas: Arenas, arguments: argparse.Namespace) -> int:
+    seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
+    print(f"seed {seed}", flush=True)
+    report = Report()
+    start = time.monotonic()
+    while report.packets < arguments.packets:
+        known = len(report.cases)
+        compare(arenas, seed + report.topologies, arguments.packets - report.packets, report)
+        for found, unlike in report.cases[known:]:
+            case = shrink(found, unlike, partial(judge, arenas), arguments.shrink_s)
+            again = judge(arenas, case)
+            arguments.out.mkdir(parents=True, exist_ok=True)
+            path = arguments.out / f"{case.title.replace(' ', '-')}.json"
+            save(case, path)
+            print(f"{path}: {show(case, again)}", flush=True)
+            if not again:
+                print(f"not again when repeated: {show(found, unlike)}", flush=True)
+    print(report.text())
+    print(f"{time.monotonic() - start:.0f} s")
+    return bool(report.cases)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our data path beside ordinary OVN's: recorded cases."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from differential.arena import Arenas
+from differential.case import load
+from differential.run import judge, show
+from iovisor_ovn.demo.places import sweep
+
+pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns, pytest.mark.needs_ovs]
+
+_CASES = sorted(Path(__file__).with_name("cases").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def arenas() -> Iterator[Arenas]:
+    """Return both sides, running, for all tests here."""
+    directory = Path(tempfile.mkdtemp(prefix="ivd-"))
+    try:
+        with Arenas(directory) as running:
+            yield running
+    finally:
+        sweep(directory)
+
+
+@pytest.mark.parametrize("path", _CASES, ids=[path.stem for path in _CASES])
+def test_a_recorded_case_ends_alike(arenas: Arenas, path: Path) -> None:
+    """What once went wrong gives the same packets on both sides, but for the difference named."""
+    case = load(path)
+    arenas.arena.explained.clear()
+    unlike = judge(arenas, case)
+    assert not unlike, show(case, unlike)
+    assert set(arenas.arena.explained) == {case.difference} - {""}

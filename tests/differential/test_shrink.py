@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pure parts: topologies, cases, shrinking, known differences."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from differential.arena import Mismatch
+from differential.case import Bind, Case, Change, Send, load, save
+from differential.differences import explain
+from differential.generate import generate
+from differential.shrink import shrink
+from differential.topology import Element, Topology
+from differential.traffic import Traffic
+
+_TOPOLOGY = Topology(
+    tuple(
+        Element(name, "thing", (f"add {name}",), needs)
+        for name, needs in (("a", ()), ("b", ("a",)), ("c", ("b",)), ("d", ()))
+    )
+)
+_TAGGED = bytes.fromhex("020000000002020000000001810010070800") + bytes(range(1, 41))
+
+
+def test_an_element_takes_along_what_needs_it() -> None:
+    """Leaving out an element leaves out those that need it, directly or not."""
+    assert _TOPOLOGY.without({"b"}).lines() == "add a\nadd d"
+    assert _TOPOLOGY.without({"a"}).lines() == "add d"
+
+
+def test_the_same_seed_gives_the_same_topology() -> None:
+    """A seed is all that is needed to repeat a run."""
+    assert generate(7)[0] == generate(7)[0]
+    assert generate(7)[0] != generate(8)[0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_elements_come_after_what_they_need(seed: int) -> None:
+    """The commands of any seed's topology can be run in their order."""
+    seen: set[str] = set()
+    for element in generate(seed)[0].elements:
+        assert seen.issuperset(element.needs), element
+        assert element.name not in seen
+        seen.add(element.name)
+
+
+def test_a_case_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """A file holds all of a case."""
+    topology, plan = generate(3)
+    traffic = Traffic(3, topology, plan)
+    steps = (*(traffic.next() for _ in range(200)), Bind("p1", plugged=False))
+    assert {type(step) for step in steps} == {Send, Change, Bind}
+    case = Case("three", topology, steps)
+    save(case, tmp_path / "case.json")
+    assert load(tmp_path / "case.json") == case
+
+
+def test_shrinking_keeps_what_matters() -> None:
+    """Of many steps and elements those remain that the mismatch needs."""
+    steps = tuple(Send("p1", (bytes([number]),), f"kind {number}") for number in range(40))
+    wanted = {steps[3], steps[17]}
+
+    def judge(case: Case) -> list[Mismatch]:
+        needed = wanted.issubset(case.steps) and "c" in case.topology.names()
+        return [Mismatch(case.steps.index(steps[17]), "p2", (), ())] if needed else []
+
+    case = Case("long", _TOPOLOGY, steps)
+    small = shrink(case, judge(case), judge)
+    assert small == replace(case, topology=_TOPOLOGY.without({"d"}), steps=(steps[3], steps[17]))
+
+
+def test_a_known_difference_explains_no_more_than_it_says() -> None:
+    """The DEI bit of the outer tag may differ, a bit beside it may not."""
+    cleared = _TAGGED[:14] + b"\x00" + _TAGGED[15:]
+    other = _TAGGED[:14] + b"\x30" + _TAGGED[15:]
+    known = explain([_TAGGED], {"p": [_TAGGED]}, {"p": [cleared]}, is_tracked=False)
+    assert known is not None
+    assert known.name == "DEI of a VLAN tag"
+    assert explain([_TAGGED], {"p": [_TAGGED]}, {"p": [other]}, is_tracked=False) is None
+    assert explain([_TAGGED], {"p": [_TAGGED]}, {"q": [cleared]}, is_tracked=False) is None
+
+
+def test_a_seed_repeats_its_frames() -> None:
+    """The same seed gives the same frames, of many kinds."""
+    first, second = (Traffic(5, *generate(5)) for _ in range(2))
+    steps = [first.next() for _ in range(300)]
+    assert steps == [second.next() for _ in range(300)]
+    assert len({step.what for step in steps}) > 30
