@@ -51,7 +51,8 @@ class Token:
 
 # An address may contain colons only before its first dot, so that 10.0.0.1:80 is three tokens;
 # two dots in a row are the token of bit ranges. A name may begin with hexadecimal letters, but
-# none of them is followed by a colon.
+# none of them is followed by a colon. A comment that is not closed is wrong as a whole, so that
+# its inside is not searched for further ones.
 _NUMBER = r"[0-9A-Za-z:]*(?:\.(?!\.)[0-9A-Za-z]*)*"
 _TOKEN = re.compile(
     rf"""
@@ -63,7 +64,7 @@ _TOKEN = re.compile(
     | (?P<punctuation><->|[=!<>]=|&&|\|\||\.\.|--|[(){{}}\[\]=!<>,;:-])
     | (?P<string>"(?:[^"\\]|\\.)*")
     | (?P<end>\Z)
-    | (?P<wrong>.)
+    | (?P<wrong>/\*[^\n]*|.)
     )
     """,
     re.VERBOSE | re.DOTALL,
@@ -129,7 +130,8 @@ def _special(group: str, text: str, start: int, end: int) -> Token:
         return Token("error", start, end, str(error))
 
 
-def _complain(character: str) -> str:
+def _complain(text: str) -> str:
+    character = text[0]
     if character == "/":
         return "`/' is only valid as part of a comment or a mask"
     if character in _WRONG:
@@ -206,6 +208,8 @@ def _hexadecimal(digits: str) -> int:
 
 
 def _unescape(text: str) -> str:
+    if "\0" in text:
+        raise _Unreadable("a string must not hold a null character")
     if "\\" not in text:
         return text
     plain = _ESCAPE.sub(_unescaped, text)
