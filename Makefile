@@ -33,11 +33,16 @@ C_FILES := $(shell find bpf tests -name '*.[ch]')
 PYTEST := $(BIN)/pytest
 # What follows on the command line reaches pytest: make test-unit ARGS='-k lexer -x'
 ARGS ?=
+FUZZ := build/fuzz
+FUZZ_ENV := PYTHONPATH=tests:tests/bpf
+FUZZ_FLAGS = -max_total_time=$(TIME) -timeout=10 -artifact_prefix=$(FUZZ)/ -print_final_stats=1
+PARSE_HOST_FLAGS := tests/unit/bpf_lib/parse_host.flags
 LANGUAGE_JUDGES := tests/unit/compiler/test_judges.py tests/bpf/machine/test_machine_judges.py \
 	tests/functional/test_ovn_parser.py
 
 .PHONY: help build bpf demo demo-up demo-down lint fmt type test test-unit coverage \
-	test-bpf test-functional test-system test-differential differential fuzz-language bench docs clean
+	test-bpf test-functional test-system test-differential differential fuzz-language fuzz-parser \
+	bench docs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -104,6 +109,23 @@ fuzz-language: build ## random flows, packets and texts before three judges and 
 differential: build ## random packets beside ordinary OVN; N=packets SEED=number ARGS='--replay FILE'
 	$(AS_ROOT) env PYTHONPATH=src:tests $(BIN)/python -m differential.run \
 		--packets $(or $(N),10000) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+# Seconds that each of the two parsers is fuzzed.
+TIME ?= 60
+
+fuzz-parser: $(FUZZ)/parse $(VENV)/fuzz-ready ## coverage-guided inputs for the parsers of packets and of texts
+	$(FUZZ_ENV) $(BIN)/python -m fuzz.corpus packets $(FUZZ)/packets
+	$(FUZZ_ENV) $(BIN)/python -m fuzz.corpus texts $(FUZZ)/texts
+	$(FUZZ)/parse -max_len=1024 $(FUZZ_FLAGS) $(FUZZ)/packets
+	$(FUZZ_ENV) $(BIN)/python -m fuzz.language -max_len=1024 $(FUZZ_FLAGS) $(FUZZ)/texts
+
+$(FUZZ)/parse: $(PARSE_HOST_FLAGS) $(C_FILES) $(PACKAGES_READY)
+	mkdir -p $(@D)
+	$(CLANG) $(shell cat $(PARSE_HOST_FLAGS)) -fsanitize=fuzzer -DWITH_FUZZER -o $@
+
+$(VENV)/fuzz-ready: $(VENV_READY)
+	$(BIN)/pip install --quiet --editable '.[fuzz]'
+	touch $@
 
 bench: build ## measure; figures to standard output
 	$(AS_ROOT) $(BIN)/python bench/run.py $(ARGS)

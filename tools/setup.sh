@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 base_packages=(python3 python3-venv make git gcc libc6-dev libbpf1)
 all_packages=(
 	"${base_packages[@]}"
-	clang-19 llvm-19 clang-format-19 libbpf-dev libelf1 bpftool linux-libc-dev
+	clang-19 llvm-19 clang-format-19 libclang-rt-19-dev libbpf-dev libelf1 bpftool linux-libc-dev
 	ovn-central ovn-host ovn-common openvswitch-switch openvswitch-common
 	iproute2 iperf3 tcpdump iputils-ping traceroute netcat-openbsd ethtool nftables procps
 )

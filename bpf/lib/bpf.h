@@ -8,7 +8,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define READ_BE16(p) bpf_ntohs(*(__be16 *)(p))
+/* 32 bits wide: what is shifted into the upper half must not overflow an int. */
+#define READ_BE16(p) ((__u32)bpf_ntohs(*(__be16 *)(p)))
 #define READ_BE32(p) bpf_ntohl(*(__be32 *)(p))
 #define WRITE_BE16(p, v) (*(__be16 *)(p) = bpf_htons(v))
 /* In halves: the verifier wants stack accesses aligned, headers are not. */

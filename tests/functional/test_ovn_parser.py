@@ -46,6 +46,10 @@ _DELIBERATE = (
     ("Text that OVN skips", _TAKES_IT, "", "sample|set_meter|ct_lb|fwd_group"),
 )
 
+#: As deep as it may be, and deeper.
+_DEEP_MATCHES = tuple("(" * n + "ip4" + ")" * n for n in (100, 101))
+_DEEP_ACTIONS = tuple("clone { " * n + "next;" + " };" * n for n in (31, 32))
+
 _SYMBOLS = SymbolTable.default("23.03")
 _TABLES = (29, 29)  # as ovn-trace has them
 
@@ -105,7 +109,7 @@ def _hold(fuzz: Fuzz, found: Sequence[str], texts: Sequence[str], refused: int) 
 def test_matches(fuzz: Fuzz, tmp_path: Path) -> None:
     """Random matches, the golden cases, and both with mistakes in them."""
     rng = random.Random(fuzz.seed)
-    golden = _golden("match")
+    golden = [*_golden("match"), *_DEEP_MATCHES]
     drawn = [match_text(rng) for _ in range(fuzz.count(1500))]
     right = [text for text in drawn if not _refusal(_read_match, text)]
     sources = right + golden
@@ -120,7 +124,7 @@ def test_matches(fuzz: Fuzz, tmp_path: Path) -> None:
 def test_actions(fuzz: Fuzz, tmp_path: Path) -> None:
     """Random lists, the golden cases, and both with mistakes in them."""
     rng = random.Random(fuzz.seed)
-    golden = _golden("actions")
+    golden = [*_golden("actions"), *_DEEP_ACTIONS]
     drawn = [Writer(rng, egress=False, table=10, n_tables=_TABLES).actions()
              for _ in range(fuzz.count(1000))]  # fmt: skip
     right = [text for text in drawn if not _refusal(_read_actions, text)]
