@@ -41,7 +41,7 @@ from iovisor_ovn.language import (
 from judges.packets import Fields
 from judges.world import PORTS
 
-__all__ = ["Direct", "DirectFlow", "Unsuited", "Verdict"]
+__all__ = ["Direct", "DirectFlow", "Unsuited", "Verdict", "View"]
 
 #: Fields that lie in another one: base field and lowest bit.
 _ALIASES = {
@@ -73,21 +73,24 @@ class Verdict:
     fields: Fields = field(default_factory=dict)
 
 
-class _View(Mapping[str, int | str]):
+class View(Mapping[str, int | str]):
     """A packet as :func:`evaluate` wants it: ports by name, aliases resolved."""
 
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
 
     def __getitem__(self, name: str) -> int | str:
+        """A field's value, or the name of a port."""
         base, at = _ALIASES.get(name, (name, 0))
         value = self._fields.get(base, 0) >> at
         return _NAMES.get(value & 0xFFFFFFFF, "") if name in _TEXTS else value
 
     def __iter__(self) -> Iterator[str]:
+        """Names of the fields that were set."""
         return iter(self._fields)
 
     def __len__(self) -> int:
+        """Fields that were set."""
         return len(self._fields)
 
 
@@ -148,7 +151,7 @@ class Direct:
         self._verdict.drops[reason] += 1
 
     def _visit(self, state: _State, stage: int) -> None:
-        view = _View(state.fields)
+        view = View(state.fields)
         matching = [
             flow
             for flow in self.flows.get(stage, ())

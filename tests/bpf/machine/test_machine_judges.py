@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 import pytest
 
-from iovisor_ovn.abi import PortKind
+from iovisor_ovn.abi import Limit, Op, PortKind, Program, Temp, Word
+from iovisor_ovn.compiler.insn import Insn
+from iovisor_ovn.compiler.sets import SetTable
 from iovisor_ovn.dataplane.ringbuf import RingReader
-from judges.court import Court, Sent
+from iovisor_ovn.language import evaluate
+from judges.court import Court, Flow, Sent, compile_flow
+from judges.direct import View
+from judges.exhaustive import PACKETS, matches
 from judges.trial import hold_trial
-from judges.world import MEMBERS, PORTS
-from machine_rig import Datapath, Rig
+from judges.world import MEMBERS, PORTS, SETS, context
+from machine_rig import Datapath, Rig, load
 from support.fuzzing import Fuzz
 
 pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns]
@@ -64,3 +69,42 @@ def court_of(rig: Rig) -> Iterator[Callable[[bool], Court]]:
 def test_three_judges_agree(fuzz: Fuzz, court_of: Callable[[bool], Court]) -> None:
     """Whatever the flows, their history and the packets."""
     hold_trial(fuzz, 12, court_of)
+
+
+#: Temporaries that no verb uses: each says whether the flow of one stage was met.
+_MARKS = range(Temp.SCRATCH7 + 1, Limit.WORDS + Limit.TEMPS)
+_FRAME = bytes(12) + b"\x88\xcc" + bytes(46)
+
+
+def test_every_small_match(rig: Rig) -> None:
+    """Thousands of matches, a stage each, and every packet that they can tell apart."""
+    dp, sets, rows = rig.datapath(), SetTable(), context(SETS)
+    clear = [load(mark, 0) for mark in _MARKS]
+    dp.flow(0, (*clear, Insn(Op.NEXT, 1)))
+    dp.flow(len(_MARKS) + 1, (Insn(Op.END),))
+    for stage in range(1, len(_MARKS) + 1):
+        dp.flow(stage, Program.NEXT)
+    texts = list(matches())
+    wrong: list[tuple[str, object]] = []
+    for start in range(0, len(texts), len(_MARKS)):
+        batch = texts[start : start + len(_MARKS)]
+        trees, names = [], []
+        for stage, (text, mark) in enumerate(zip(batch, _MARKS, strict=False), 1):
+            direct, patterns, _next = compile_flow(Flow(0, 1, text, "next(1);"), sets)
+            trees.append(direct.demands[0])
+            program = (load(mark, 1), Insn(Op.NEXT, stage + 1))
+            names += [dp.flow(stage, program, pattern, priority=1) for pattern in patterns]
+        for fields in PACKETS:
+            state: dict[int, int] = {Word.DATAPATH: dp.index, Word.PKT_MARK: fields["pkt.mark"],
+                     Word.FLAGS: fields["flags"], Word.INPORT: fields["inport"]}  # fmt: skip
+            rig.inject(_FRAME, state)
+            met = rig.words()[_MARKS.start :]
+            view = View(fields)
+            wrong += [
+                (text, fields)
+                for text, tree, found in zip(batch, trees, met, strict=False)
+                if evaluate(tree, view, rows) != bool(found)
+            ]
+        for name in names:
+            rig.image.remove_flow(name)
+    assert wrong == []
