@@ -31,6 +31,7 @@ ENUMS: tuple[tuple[type[IntEnum | IntFlag], str, str], ...] = (
     (layout.PortFlag, "port_flag", "PORT_F_"),
     (layout.DpFlag, "dp_flag", "DP_F_"),
     (layout.EventKind, "event_kind", "EVENT_"),
+    (layout.Replay, "replay", "REPLAY_"),
     (layout.Drop, "drop", "DROP_"),
 )
 
@@ -38,7 +39,7 @@ ENUMS: tuple[tuple[type[IntEnum | IntFlag], str, str], ...] = (
 def enum_text(members: type[IntEnum | IntFlag], name: str, prefix: str) -> str:
     """C text of one enum."""
     lines = [f"\t{prefix}{key} = {int(value)}," for key, value in members.__members__.items()]
-    if members is layout.Drop:
+    if members in {layout.Drop, layout.Replay}:
         lines.append(f"\t{prefix}COUNT = {len(members)},")
     return "\n".join([f"enum {name} {{", *lines, "};", ""])
 

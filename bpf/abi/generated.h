@@ -234,6 +234,13 @@ enum event_kind {
 	EVENT_HOLD = 3,
 };
 
+enum replay {
+	REPLAY_HIT = 0,
+	REPLAY_MISS = 1,
+	REPLAY_NONE = 2,
+	REPLAY_COUNT = 3,
+};
+
 enum drop {
 	DROP_NONE = 0,
 	DROP_POLICY = 1,

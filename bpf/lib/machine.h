@@ -29,6 +29,9 @@ enum work_kind {
 	WORK_MULTICAST, /* restore the words, output to member pos of list */
 };
 
+/* Two words at once. */
+typedef __u64 word_pair __attribute__((may_alias));
+
 struct work {
 	__u32 kind; /* enum work_kind */
 	__u32 pc;
@@ -60,7 +63,8 @@ struct machine {
 	__u32 in_ifindex;
 	__s32 verdict; /* of the tc program once all is done */
 	__u32 stack_depth;
-	__u32 steps; /* stages visited */
+	__u32 steps; /* taken so far, see MAX_STEPS */
+	__u32 drop; /* reason for which the last strand ended, or 0 */
 	/* where parse() found things, in bytes from the Ethernet header */
 	__u32 l4; /* 0: no L4 header that could be read whole */
 	__u32 l4_len; /* TCP: header length with options; others: minimal */
@@ -82,6 +86,22 @@ struct machine {
 	__u64 dim_valid; /* dim_list[] entries that hold */
 	__u32 dim_list[MAX_DIMS]; /* set list of each dimension's value */
 	__u32 key[40]; /* key of the lookup under way */
+	/*
+	 * The fast path (machine/segment.h): bits that the walk has consulted and
+	 * written by word, and the words with which it began.
+	 */
+	__u32 used[MAX_WORDS + MAX_TEMPS] __attribute__((aligned(8)));
+	__u32 wrote[MAX_WORDS + MAX_TEMPS];
+	__u32 first[MAX_WORDS + MAX_TEMPS];
+	__u64 segment_key[MAX_WORDS / 2];
+	__u64 serial; /* the last one given to a start */
+	__u64 start; /* hash of the start at hand */
+	__u64 segment; /* and of the segment */
+	__u32 turn; /* which of two goes next */
+	__u32 begins; /* a segment may begin here */
+	__u32 recording;
+	__u32 first_depth; /* depth and steps with which it began */
+	__u32 first_steps;
 	__u32 stack[MAX_STACK * 4];
 	__u8 hdr[512]; /* header bytes: parse() input, scratch of generators */
 	struct work work[MAX_WORK_DEPTH];

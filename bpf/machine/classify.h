@@ -10,6 +10,7 @@
 #pragma once
 
 #include "machine/classify_maps.h"
+#include "machine/segment.h"
 
 #define SLOTS_A_STEP 8
 #define MAX_WALK (1 << 20) /* slots; no pipeline has as many */
@@ -31,9 +32,12 @@ static __always_inline __u32 lookup_sets(struct machine *m, __u32 index)
 	__u32 *list;
 
 	if (index < DIM_GROUPS) {
+		__u32 word = index == DIM_INPORT ? W_INPORT : W_OUTPORT;
+
+		consult(m, W_DATAPATH, 0xffffffff);
+		consult(m, word, 0xffffffff);
 		port_key.dp = m->w[W_DATAPATH];
-		port_key.port =
-			m->w[index == DIM_INPORT ? W_INPORT : W_OUTPORT];
+		port_key.port = m->w[word];
 		port = bpf_map_lookup_elem(&ports, &port_key);
 		return port ? port->groups : 0;
 	}
@@ -44,6 +48,7 @@ static __always_inline __u32 lookup_sets(struct machine *m, __u32 index)
 	for (int i = 0; i < 4; i++) {
 		if (i >= dim->n_words)
 			break;
+		consult(m, dim->word[i], dim->mask[i] << (dim->shift[i] & 31));
 		key.value[(4 - dim->n_words + i) & 3] =
 			m->w[dim->word[i] & 127] >> (dim->shift[i] & 31) &
 			dim->mask[i];
@@ -111,9 +116,11 @@ __noinline int in_set(__u32 dim, __u32 set)
 	return scan.found;
 }
 
-static __always_inline int guard_holds(const struct machine *m, __u8 kind,
-				       __u8 word, __u32 mask, __u32 value)
+static __always_inline int guard_holds(struct machine *m, __u8 kind, __u8 word,
+				       __u32 mask, __u32 value)
 {
+	if (kind <= GUARD_NOT_EQUAL)
+		consult(m, word, mask);
 	switch (kind) {
 	case GUARD_EQUAL:
 		return (m->w[word & 127] & mask) == value;
@@ -155,6 +162,7 @@ __noinline int more_guards(__u32 first, __u32 n)
 			group = guard->n;
 			differs = 0;
 		}
+		consult(m, guard->word, guard->mask);
 		differs |= (m->w[guard->word & 127] & guard->mask) !=
 			   guard->value;
 		if (!--group && !differs)
@@ -207,6 +215,7 @@ static __always_inline void build_key(struct machine *m,
 	for (int i = 0; i < MAX_SHAPE_WORDS; i++) {
 		if (i >= shape->n_words)
 			break;
+		consult(m, shape->words[i], shape->masks[i]);
 		m->key[i + 1] = m->w[shape->words[i] & 127] & shape->masks[i];
 	}
 }
@@ -292,8 +301,7 @@ __noinline int lookup_slot(void)
 }
 
 /* No entry has the packet's value in the first word of the key. */
-static __always_inline int is_absent(const struct machine *m,
-				     const struct slot *slot)
+static __always_inline int is_absent(struct machine *m, const struct slot *slot)
 {
 	__u32 at = slot->shape;
 	struct shape *shape = bpf_map_lookup_elem(&shapes, &at);
@@ -301,11 +309,12 @@ static __always_inline int is_absent(const struct machine *m,
 
 	if (!shape)
 		return 1;
+	consult(m, shape->words[0], shape->masks[0]);
 	value = m->w[shape->words[0] & 127] & shape->masks[0];
 	return !(slot->bloom >> (value * BLOOM_FACTOR >> BLOOM_SHIFT) & 1);
 }
 
-static __always_inline int passes_guards(const struct machine *m,
+static __always_inline int passes_guards(struct machine *m,
 					 const struct slot *slot)
 {
 	for (int g = 0; g < MAX_SLOT_GUARDS; g++) {

@@ -20,6 +20,16 @@
 #define FLAG_NESTED (1 << 5) /* flags register: came from a nested port */
 #define FLAG_LOCALPORT (1 << 10) /* flags register: came from a localport */
 
+/*
+ * Instructions that only read and write words: a segment replays them. All
+ * others are executed for each packet (so are OUTPUT to a group and DELIVER to
+ * a device, see there).
+ */
+#define REPEATABLE_OPS                                                         \
+	(1ULL << OP_END | 1ULL << OP_LOAD | 1ULL << OP_MOVE |                  \
+	 1ULL << OP_NEXT | 1ULL << OP_CALL | 1ULL << OP_OUTPUT |               \
+	 1ULL << OP_DELIVER | 1ULL << OP_DEC_TTL | 1ULL << OP_CT_CLEAR)
+
 struct context {
 	struct __sk_buff *skb;
 	struct machine *m;
@@ -30,6 +40,7 @@ static __always_inline void end_strand(struct machine *m, __u32 drop)
 {
 	if (drop)
 		count_drop(drop);
+	m->drop = drop;
 	m->run = RUN_END;
 }
 
@@ -76,13 +87,13 @@ static __always_inline void push_snapshot(struct machine *m, __u32 kind,
 static __always_inline void clear_registers(struct machine *m)
 {
 	for (int i = W_REG0; i <= W_REG9; i++)
-		m->w[i] = 0;
+		put(m, i, 0);
 }
 
 static __always_inline void clear_conntrack(struct machine *m)
 {
 	for (int i = W_CT_STATE; i <= W_CT_LABEL3; i++)
-		m->w[i] = 0;
+		put(m, i, 0);
 }
 
 static __always_inline struct port *find_port(struct machine *m)
@@ -92,6 +103,8 @@ static __always_inline struct port *find_port(struct machine *m)
 		.port = m->w[W_OUTPORT],
 	};
 
+	consult(m, W_DATAPATH, 0xffffffff);
+	consult(m, W_OUTPORT, 0xffffffff);
 	return bpf_map_lookup_elem(&ports, &key);
 }
 
@@ -112,6 +125,9 @@ static __always_inline void set_groups(struct machine *m, __u32 dim, __u32 list)
 static __always_inline void enter_egress(struct machine *m,
 					 const struct port *port)
 {
+	consult(m, W_INPORT, 0xffffffff);
+	consult(m, W_OUTPORT, 0xffffffff);
+	consult(m, W_FLAGS, FLAG_LOCALPORT | FLAG_LOOPBACK);
 	if (port->kind == PORT_REMOTE)
 		return end_strand(m, m->w[W_FLAGS] & FLAG_LOCALPORT ?
 					     DROP_LOCALPORT :
@@ -121,7 +137,7 @@ static __always_inline void enter_egress(struct machine *m,
 	if (m->w[W_INPORT] == m->w[W_OUTPORT] &&
 	    !(m->w[W_FLAGS] & FLAG_LOOPBACK))
 		return end_strand(m, DROP_LOOPBACK);
-	m->w[W_CT_ZONE] = port->zone;
+	put(m, W_CT_ZONE, port->zone);
 	set_groups(m, DIM_OUTPORT, port->groups);
 	clear_registers(m);
 	goto_stage(m, MAX_EGRESS);
@@ -134,6 +150,7 @@ static __always_inline void output(struct machine *m)
 	if (!port)
 		return end_strand(m, DROP_UNKNOWN_PORT);
 	if (port->kind == PORT_MULTICAST) {
+		cut(m, m->pc - 1);
 		push_snapshot(m, WORK_MULTICAST, 0, port->list);
 		return end_strand(m, 0);
 	}
@@ -160,10 +177,10 @@ static __always_inline int enter_datapath(struct machine *m, __u32 index)
 
 	if (!dp)
 		return -DROP_NO_DATAPATH;
-	m->w[W_DATAPATH] = index;
-	m->w[W_DNAT_ZONE] = dp->dnat_zone;
-	m->w[W_SNAT_ZONE] = dp->snat_zone;
-	m->w[W_PIPELINE] = pipeline_of(dp, index, m->w[W_CLASS]);
+	put(m, W_DATAPATH, index);
+	put(m, W_DNAT_ZONE, dp->dnat_zone);
+	put(m, W_SNAT_ZONE, dp->snat_zone);
+	put(m, W_PIPELINE, pipeline_of(dp, index, m->w[W_CLASS]));
 	m->dim_valid &= ~DIM_PORTS;
 	return 0;
 }
@@ -176,11 +193,11 @@ static __always_inline void enter_peer(struct machine *m, struct port *port)
 	if (result)
 		return end_strand(m, -result);
 	clear_registers(m);
-	m->w[W_FLAGS] = 0;
+	put(m, W_FLAGS, 0);
 	clear_conntrack(m);
-	m->w[W_INPORT] = port->peer_port;
-	m->w[W_OUTPORT] = 0;
-	m->w[W_CT_ZONE] = 0;
+	put(m, W_INPORT, port->peer_port);
+	put(m, W_OUTPORT, 0);
+	put(m, W_CT_ZONE, 0);
 	goto_stage(m, 0);
 }
 
@@ -218,8 +235,9 @@ static __always_inline void deliver(struct context *ctx, struct machine *m)
 	if (!port)
 		return end_strand(m, DROP_UNKNOWN_PORT);
 	if (port->kind == PORT_PATCH)
-		enter_peer(m, port);
-	else if (port->ifindex)
+		return enter_peer(m, port);
+	cut(m, m->pc - 1);
+	if (port->ifindex)
 		emit(ctx, m, port);
 	else
 		end_strand(m, DROP_NO_PORT);
@@ -245,9 +263,11 @@ static __always_inline void dec_ttl(struct machine *m)
 {
 	__u32 ttl = m->w[W_IP_META] >> 8 & 0xff;
 
+	consult(m, W_IP_META, 0xff00);
 	if (ttl <= 1)
 		return end_strand(m, DROP_TTL);
 	m->w[W_IP_META] -= 0x100;
+	overwrite(m, W_IP_META, 0xff00);
 	m->dim_valid = 0;
 }
 
@@ -298,8 +318,10 @@ static __always_inline void call(struct machine *m, __u32 stage)
 {
 	struct work *work = push_work(m, WORK_RETURN);
 
-	if (!work)
+	if (!work) {
+		m->recording = 0; /* depends on what else is pending */
 		return end_strand(m, DROP_WORK_FULL);
+	}
 	work->pc = m->pc;
 	goto_stage(m, stage);
 }
@@ -314,6 +336,8 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 
 	if (!insn)
 		return end_strand(m, DROP_BAD_PROGRAM);
+	if (!(REPEATABLE_OPS >> (insn->op & 63) & 1))
+		cut(m, at);
 	m->pc = at + 1;
 	a = insn->a & 127;
 	b = insn->b & 127;
@@ -322,9 +346,12 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 		end_strand(m, insn->x ? insn->x : 0);
 		break;
 	case OP_LOAD:
+		overwrite(m, a, insn->x | insn->y);
 		write_word(m, a, (m->w[a] & ~insn->x) | insn->y);
 		break;
 	case OP_MOVE:
+		consult(m, b, rotate_left(insn->x, 32 - (insn->c & 31)));
+		overwrite(m, a, insn->x);
 		write_word(m, a,
 			   (m->w[a] & ~insn->x) |
 				   (rotate_left(m->w[b], insn->c) & insn->x));
@@ -473,8 +500,20 @@ static long step(__u32 i, void *arg)
 	int program;
 
 	(void)i;
-	if (m->run == RUN_END)
+	if (++m->steps > MAX_STEPS) {
+		count_drop(DROP_STEP_LIMIT);
+		return 1;
+	}
+	if (m->run == RUN_END) {
+		strand_ended(m);
 		return resume(ctx->skb, m);
+	}
+	if (fast_path && m->begins) {
+		replay();
+		if (m->run == RUN_END)
+			return 0;
+	}
+	m->begins = 0;
 	if (m->run == RUN_STAGE) {
 		program = classify(m);
 		if (program <= PROGRAM_DROP) {
@@ -486,7 +525,7 @@ static long step(__u32 i, void *arg)
 	}
 	for (int k = 0; k < MAX_STEP_INSNS; k++) {
 		execute(ctx, m);
-		if (m->run != RUN_CODE)
+		if (m->run != RUN_CODE || m->begins)
 			return 0;
 	}
 	return 0;
@@ -508,13 +547,15 @@ static __always_inline int begin(struct machine *m, struct __sk_buff *skb)
 	m->gen_tail = 0;
 	m->stack_depth = 0;
 	m->dim_valid = 0;
+	m->steps = 0;
+	m->recording = 0;
+	m->begins = 1;
 	return -parse(skb);
 }
 
 static __always_inline int finish(struct context *ctx, struct machine *m)
 {
-	if (bpf_loop(MAX_STEPS, step, ctx, 0) >= MAX_STEPS)
-		count_drop(DROP_STEP_LIMIT);
+	bpf_loop(MAX_STEPS + 1, step, ctx, 0);
 	m->busy = 0;
 	return m->verdict;
 }

@@ -149,6 +149,7 @@ class Datapath:
         self._rig.machine.maps["ports"].update(
             STRUCTS["port_key"].pack(dp=self.index, port=key), STRUCTS["port"].pack(**values)
         )
+        self._rig.machine.renew()
 
     def groups(self, key: int, ids: Iterable[int]) -> None:
         """Set ids of the groups that a port is in."""
@@ -160,10 +161,13 @@ class Datapath:
 class Rig:
     """The machine in a network namespace of its own."""
 
-    def __init__(self, path: Path, pin_dir: Path, namespace: str, n_wires: int = 4) -> None:
+    def __init__(
+        self, path: Path, pin_dir: Path, namespace: str, n_wires: int = 4, *, fast_path: bool = True
+    ) -> None:
         """Load the object and make wires."""
         self.namespace = namespace
-        self.machine = Machine.load(pin_dir, path=path)
+        self.mode = "replay" if fast_path else "walk"
+        self.machine = Machine.load(pin_dir, path=path, fast_path=fast_path)
         sizes = self.machine.sizes
         self.image = Image(
             Capacity(sizes.slots, sizes.insns, sizes.shapes, sizes.guards, sizes.lists)
@@ -203,6 +207,8 @@ class Rig:
         for key_class, entries in enumerate(delta.entries):
             self.machine.put_entries(key_class, entries)
         self.machine.switch_rows(delta.rows)
+        if delta:
+            self.machine.renew()
         for key_class, keys in enumerate(delta.gone):
             self.machine.delete_entries(key_class, keys)
 
@@ -223,6 +229,7 @@ class Rig:
                 self.machine.maps[name].update(key, value)
             else:
                 self.machine.maps[name].delete(key, missing_ok=True)
+        self.machine.renew()
 
     def define(self, dimension: Dimension, *, prefixes: bool) -> None:
         """Define a dimension in machine and reference."""
@@ -231,6 +238,7 @@ class Rig:
             dimension.index, dimension.space, prefixes=prefixes,
             pieces=tuple((p.word, p.at, (1 << p.width) - 1) for p in dimension.pieces),
         )  # fmt: skip
+        self.machine.renew()
 
     # -- packets -------------------------------------------------------------------------
 

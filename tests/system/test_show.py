@@ -60,6 +60,7 @@ def test_what_is_here_is_shown(hypervisor: Hypervisor) -> None:
     assert [row["name"] for row in shown["datapaths"]] == ["sw"]
     text = run(_PROGRAM, "show", "-t", str(hypervisor.control))
     assert "tap-a" in text
+    assert "segments replayed" in text
 
 
 def test_a_dropped_packet_is_counted_under_its_reason(

@@ -272,6 +272,14 @@ class EventKind(IntEnum):
     HOLD = 3  # a packet that waits for a neighbour; data holds it
 
 
+class Replay(IntEnum):
+    """What the fast path found where a segment may begin."""
+
+    HIT = 0
+    MISS = 1
+    NONE = 2  # no segments are kept: walks ask for too many words, or there is no way to go
+
+
 class Drop(IntEnum):
     """Why a strand of a packet ended without delivery. Append only."""
 

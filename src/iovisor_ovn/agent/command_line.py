@@ -43,6 +43,7 @@ class CommandLine:
     monitor: bool = False
     log_file: str | None = None
     unixctl: str | None = None
+    fast_path: bool = True
     verbose: tuple[str, ...] = ()
     chassis: str | None = None
     private_key: str | None = None
@@ -91,6 +92,7 @@ def read_command_line(arguments: Sequence[str], directories: Directories) -> Com
         monitor=found.monitor,
         log_file=found.log_file,
         unixctl=found.unixctl,
+        fast_path=not found.no_fast_path,
         verbose=tuple(found.verbose),
         chassis=found.chassis,
         private_key=found.private_key,
@@ -132,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     daemon.add_argument("--no-chdir", action="store_true", help="do not change directory to /")
     daemon.add_argument("--monitor", action="store_true", help="start again after a crash")
     daemon.add_argument("--unixctl", metavar="SOCKET", help="control socket")
+    parser.add_argument("--no-fast-path", action="store_true",
+                        help="let every packet walk over all flows")  # fmt: skip
     for accepted in ("--no-self-confinement", "--enable-dummy-vif-plug"):
         # Of use to ovn-controller only; start scripts pass them.
         daemon.add_argument(accepted, action="store_true", help=argparse.SUPPRESS)

@@ -46,7 +46,7 @@ class OpenParts:
     forget: Callable[[], None]
 
 
-def open_parts(database: str, state_directory: Path) -> OpenParts:
+def open_parts(database: str, state_directory: Path, *, fast_path: bool) -> OpenParts:
     """Load the data plane and connect to the local database.
 
     Pins lie in a bpffs mounted within ``state_directory``.  DataplaneError, with its kinds, when
@@ -59,7 +59,7 @@ def open_parts(database: str, state_directory: Path) -> OpenParts:
         raise DataplaneError(f"{state_directory}: {error}") from error
     pins = state_directory / _PINS
     bpffs = mount(pins)
-    machine = Machine.load(bpffs.path)
+    machine = Machine.load(bpffs.path, fast_path=fast_path)
     _log.info(f"machine_loaded pins={pins} adopted={','.join(sorted(machine.adopted)) or 'none'}")
     pipeline = Pipeline(machine)
     conntrack = Conntrack(machine.maps)

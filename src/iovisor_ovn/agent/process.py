@@ -106,7 +106,8 @@ def _open_log(command_line: CommandLine, directories: Directories) -> None:
 
 
 def _live(command_line: CommandLine, directories: Directories, override: str | None) -> int:
-    opened = open_parts(command_line.database, command_line.state_directory(directories))
+    state_directory = command_line.state_directory(directories)
+    opened = open_parts(command_line.database, state_directory, fast_path=command_line.fast_path)
     controller = Controller(opened.parts, override)
     directories.ovn_run.mkdir(parents=True, exist_ok=True)
     control = open_control(command_line.unixctl, controller, opened.describe)

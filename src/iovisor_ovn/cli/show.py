@@ -72,7 +72,9 @@ def _print_head(console: Console, answer: Any) -> None:
         f"chassis {answer['chassis'] or '(none)'}, southbound {southbound['remote'] or '(none)'} "
         f"{southbound['status']}, nb_cfg {answer['nb_cfg']}\n"
         f"{answer['flows']} logical flows, {answer['entries']} entries, "
-        f"{answer['programs']} action programs, {answer['connections']} connections"
+        f"{answer['programs']} action programs, {answer['connections']} connections\n"
+        f"fast path: {answer['fast_path']['hit']} segments replayed, "
+        f"{answer['fast_path']['miss']} walked, {answer['fast_path']['none']} not kept"
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from iovisor_ovn.abi import ABI_VERSION, STRUCTS, Drop, InjectKind, Limit
+from iovisor_ovn.abi import ABI_VERSION, STRUCTS, Drop, InjectKind, Limit, Replay
 from iovisor_ovn.dataplane.attach import attach_ingress, attached, detach
 from iovisor_ovn.dataplane.maps import Map
 from iovisor_ovn.dataplane.program import Object, Program, remove_other_versions
@@ -87,14 +87,17 @@ class Machine:
         self._dps = _Array(self.maps["dps"])
         self._dp_words = self._dps.memory.cast("I")
         self._dims = _Array(self.maps["dims"])
+        self._generation = self.maps["generation"].memory().cast("I")
         self._rows: dict[int, dict[int, Sequence[tuple[int, int, bool]]]] = {}
 
     @classmethod
     def load(
         cls, pin_dir: str | os.PathLike[str], max_entries: Mapping[str, int] | None = None,
-        path: Path = OBJECT_PATH,
+        path: Path = OBJECT_PATH, *, fast_path: bool = True,
     ) -> Self:  # fmt: skip
         """Load the object; adopt lasting maps pinned under ``pin_dir``, make the others.
+
+        Without ``fast_path`` every packet walks over all stages.
 
         Raises ProgramLoadError, DataplaneError (object missing: ``make build``).
         """
@@ -102,6 +105,7 @@ class Machine:
             raise DataplaneError(f"{path} is missing: run `make build`")
         with Object.open(path) as machine:
             machine.set_max_entries(max_entries or {})
+            machine.set_rodata({"fast_path": int(fast_path)})
             adoption = machine.adopt_or_create(pin_dir, ABI_VERSION, LASTING_MAPS)
             return cls(machine.maps, machine.programs, pin_dir, adoption.adopted)
 
@@ -109,6 +113,7 @@ class Machine:
         """Let go of maps and programs."""
         for item in (*self._arrays.values(), self._dps, self._dims):
             item.memory.release()
+        self._generation.release()
         for bpf_map in self.maps.values():
             bpf_map.close()
         for program in self._programs.values():
@@ -137,6 +142,14 @@ class Machine:
         joined = b"".join(keys)
         if joined:
             self.maps[_ENTRY_MAPS[key_class]].delete_many(joined)
+
+    def renew(self) -> None:
+        """Let no packet be treated as one before: what walks over the stages read has changed.
+
+        To be called after each change of the pipeline's maps, and before anything is deleted that
+        only earlier packets could lead to.
+        """
+        self._generation[0] = self._generation[0] + 1 & 0xFFFFFFFF
 
     def put_datapath(self, index: int, *, key: int, flags: int, dnat_zone: int,
                      snat_zone: int) -> None:  # fmt: skip
@@ -227,14 +240,13 @@ class Machine:
 
     def drops(self) -> dict[Drop, int]:
         """Packets by drop reason since this load, without zeros."""
-        table = self.maps["drops"]
-        counts = {}
-        for reason in Drop:
-            values = table.lookup_per_cpu(struct.pack("=I", reason)) or []
-            total = sum(int.from_bytes(value[:8], "little") for value in values)
-            if total:
-                counts[reason] = total
-        return counts
+        counts = {reason: _total(self.maps["drops"], reason) for reason in Drop}
+        return {reason: total for reason, total in counts.items() if total}
+
+    def replays(self) -> dict[Replay, int]:
+        """What the fast path found where a segment may begin, since this load."""
+        table = self.maps["replays"]
+        return {kind: _total(table, kind) for kind in Replay}
 
     def unsupported(self) -> dict[int, int]:
         """Packets by number of the verb that is not executed, without zeros."""
@@ -245,6 +257,12 @@ class Machine:
             if total:
                 counts[int.from_bytes(key, "little")] = total
         return counts
+
+
+def _total(table: Map, index: int) -> int:
+    """Sum of a per-CPU counter."""
+    values = table.lookup_per_cpu(struct.pack("=I", index)) or []
+    return sum(int.from_bytes(value[:8], "little") for value in values)
 
 
 def _rows_of_kind(rows: Mapping[int, Sequence[tuple[int, int, bool]]], kind: int) -> list[int]:

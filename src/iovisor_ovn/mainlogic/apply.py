@@ -64,6 +64,7 @@ class Applier:
                 )
                 self._machine.put_entries(key_class, entries)
             self._machine.switch_rows(delta.rows)
+            self._machine.renew()
             if delta.rows and any(delta.gone):
                 # Packets that began with the rows before may still look these entries up.
                 time.sleep(GRACE_S)

@@ -121,6 +121,18 @@ class Pipeline:
         refuses: all else is live then, or goes on as it was where maps are full. The next call
         does what is left.
         """
+        try:
+            self._update(changes, interfaces, zones, chassis)
+        finally:
+            self.machine.renew()
+
+    def _update(
+        self,
+        changes: Sequence[Change],
+        interfaces: Mapping[str, Interface],
+        zones: Mapping[str, int],
+        chassis: str,
+    ) -> None:
         self.image.begin_pass()
         if chassis != self.world.chassis:
             self._chassis_changed(chassis)

@@ -62,6 +62,7 @@ class PipelineReport(TypedDict):
     unsupported: list[UnsupportedVerb]
     errors: list[FlowError]
     drops: list[DropReport]
+    fast_path: dict[str, int]
     maps: list[MapUse]
 
 
@@ -81,6 +82,7 @@ def report(pipeline: Pipeline) -> PipelineReport:
             DropReport(reason=reason.name.lower(), packets=packets, text=DROP_TEXT[reason])
             for reason, packets in sorted(pipeline.machine.drops().items())
         ],
+        fast_path={kind.name.lower(): count for kind, count in pipeline.machine.replays().items()},
         maps=_maps(pipeline),
     )
 

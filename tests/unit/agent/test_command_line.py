@@ -40,6 +40,12 @@ def test_attached_values_are_read() -> None:
     assert found.overwrite_pidfile
 
 
+def test_the_fast_path_is_on_unless_turned_off() -> None:
+    """A start script of ovn-controller's gets it."""
+    assert read_command_line([], _HERE).fast_path
+    assert not read_command_line(["--no-fast-path"], _HERE).fast_path
+
+
 def test_absent_differs_from_the_usual_place() -> None:
     """No pid file at all and one at the usual place are told apart."""
     assert read_command_line([], _HERE).pidfile is None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
 
-from iovisor_ovn.abi import STRUCTS, Drop
+from iovisor_ovn.abi import STRUCTS, Drop, Replay
 from iovisor_ovn.dataplane.machine import ArraySizes, Machine
 from iovisor_ovn.errors import DataplaneError, MapFullError
 from iovisor_ovn.mainlogic.pipeline import Change, Pipeline
@@ -100,6 +100,14 @@ class FakeMachine:
         assert index + len(data) // stride <= capacity
         for at in range(0, len(data), stride):
             self.arrays[name][index + at // stride] = data[at : at + stride]
+
+    def renew(self) -> None:
+        """Note the moment."""
+        self.orders.append("renew")
+
+    def replays(self) -> dict[Replay, int]:
+        """Nothing runs here."""
+        return dict.fromkeys(Replay, 0)
 
     def put_entries(self, key_class: int, entries: Mapping[bytes, bytes]) -> None:
         """Add or replace entries."""

@@ -58,19 +58,20 @@ def flow(parts: _Parts, name: str, *values: int, priority: int = 1, reg: int = 1
 
 
 def test_order_of_writes() -> None:
-    """What nothing reads yet, the switch, and then the deletion of what nothing reads any more."""
+    """What nothing reads yet, the switch, the fast path's end, and then the deletion."""
     parts = _Parts()
     flow(parts, "a", 1, 2, 3)
     assert parts.applier.apply()
     first = list(parts.machine.orders)
-    assert first[-1] == "switch"
+    assert first[-2:] == ["switch", "renew"]
     assert {"insns", "entries"} < set(first)
     parts.machine.orders.clear()
     parts.image.remove_flow("a")
     flow(parts, "b", 4)
     assert parts.applier.apply()
     orders = parts.machine.orders
-    assert set(orders[orders.index("switch") + 1 :]) == {"gone"}
+    assert orders[orders.index("switch") + 1] == "renew"
+    assert set(orders[orders.index("renew") + 1 :]) == {"gone"}
     assert "gone" not in orders[: orders.index("switch")]
 
 
