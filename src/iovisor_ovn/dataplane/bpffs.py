@@ -112,15 +112,20 @@ def unmount(directory: str | os.PathLike[str]) -> bool:
     """
     place = _absolute(directory)
     found = False
-    for view in _views(place.parent):
+    views = _views(place.parent)
+    while views:
+        view = views.pop()
         if not _is_bpffs(view.seen(place)):
             continue
         found = True
-        _empty(view.seen(place))
         try:
+            _empty(view.seen(place))
             _in_namespace(view, place, _unmount_here)
         except OSError as error:
-            raise DataplaneError(f"cannot unmount the bpffs at {place}: {error}") from error
+            if Path(f"/proc/{view.pid}").exists():
+                raise DataplaneError(f"cannot unmount the bpffs at {place}: {error}") from error
+            # The process ended, and its namespace may be there by another one.
+            views = _views(place.parent)
     return found
 
 

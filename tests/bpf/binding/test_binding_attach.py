@@ -172,11 +172,11 @@ def test_program_is_exchanged_without_a_gap(
         attach_ingress(first.programs["count"], wire.ifindex, pins.path, hook)
         traffic.start()
         try:
-            for turn in range(100):
+            for _turn in range(100):
                 for binding in (second, first):
                     attach_ingress(binding.programs["count"], wire.ifindex, pins.path, hook)
                     # Without this, an idle sender could sleep through all the turns.
-                    traffic.wait_for(4 * turn)
+                    traffic.wait_for(traffic.sent + 2)
         finally:
             traffic.stop()
     by_program = [_counted(first.maps["shared"], slot) for slot in (0, 1)]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The choice of a mount namespace, on a pretended machine."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,16 @@ def test_nothing_is_unmounted_where_nothing_is_mounted(tmp_path: Path) -> None:
     (tmp_path / "bpffs" / "file").write_text("kept")
     assert not bpffs.unmount(tmp_path / "bpffs")
     assert (tmp_path / "bpffs" / "file").read_text() == "kept"
+
+
+def test_a_namespace_whose_process_ended_is_looked_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process by which a namespace is entered may end at any moment."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    looks = [[bpffs._View(ended.pid, "mnt:[1]", is_own=False)], []]
+    monkeypatch.setattr(bpffs, "_views", lambda _directory: looks.pop(0))
+    monkeypatch.setattr(bpffs, "_is_bpffs", lambda _path: True)
+    assert bpffs.unmount(tmp_path / "bpffs")
+    assert not looks
