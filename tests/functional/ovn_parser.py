@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OVN's own parser: ovn-trace reads many matches and action lists, and says which are wrong.
+"""OVN's own parser: ovn-trace reads matches and action lists, and says which are wrong.
 
 All texts are logical flows of one datapath in a Southbound database of its own; ovn-trace parses
-them when it starts and logs a line for each that it refuses.
+them when it starts and logs a line for each that it refuses. It also tells which of them a packet
+meets.
 """
 
 import json
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from iovisor_ovn.demo.processes import end_all, run
 from iovisor_ovn.language.verbs import DHCPV4_OPTIONS, DHCPV6_OPTIONS
 from judges.world import GROUPS, PORTS, SETS
 
-__all__ = ["OvnParser"]
+__all__ = ["N_TABLES", "OvnParser"]
+
+#: Tables of a pipeline, as ovn-trace has them.
+N_TABLES = 29
 
 _SCHEMA = "/usr/share/ovn/ovn-sb.ovsschema"
 _REFUSED = re.compile(
@@ -25,11 +30,12 @@ _REFUSED = re.compile(
 #: Options and their types are rows. OVN knows offerip, the first, by its code 0.
 _OPTIONS = {"DHCP_Options": DHCPV4_OPTIONS, "DHCPv6_Options": DHCPV6_OPTIONS}
 _LATER_TYPES = ("domain",)
+_MET = re.compile(r"^ *(\d+)\. .*, priority 2, uuid [0-9a-f]+$", re.MULTILINE)
 _DATAPATH = ["named-uuid", "dp"]
 
 
 class OvnParser:
-    """Refusals of matches and of actions, by text. Texts must be single lines."""
+    """What ovn-trace says of texts, which must be single lines."""
 
     def __init__(self, directory: Path) -> None:
         """Use a directory for database and socket."""
@@ -41,41 +47,69 @@ class OvnParser:
 
         ``column`` is ``match`` or ``actions``; the flows are in table 10 of the ingress pipeline.
         """
+        flows = [
+            _flow(10, match=text) if column == "match" else _flow(10, actions=text)
+            for text in texts
+        ]
+        with self._database(flows) as directory:
+            log = directory / "trace.log"
+            run(
+                "ovn-trace", f"--db=unix:{directory}/sb.sock", "-vconsole:off", "-vsyslog:off",
+                f"--log-file={log}", "sw0", 'inport == "p1"', timeout_s=120,
+            )  # fmt: skip
+            found = {match["text"]: match["why"] for match in _REFUSED.finditer(log.read_text())}
+        strangers = set(found) - set(texts)
+        assert not strangers, f"ovn-trace speaks of other texts: {strangers}"
+        return found
+
+    def met(self, matches: Sequence[str], packets: Sequence[str]) -> Iterator[set[int]]:
+        """Positions of the matches, at most 28, that each packet meets.
+
+        A packet is an expression that gives fields their values.
+        """
+        assert len(matches) < N_TABLES
+        # What always matches and only goes on is not shown.
+        shown = "clone { drop; }; next;"
+        flows = [_flow(at, match, shown, priority=2) for at, match in enumerate(matches)]
+        flows += [_flow(at) for at in range(len(matches))]
+        with self._database(flows) as directory:
+            control = f"{directory}/trace.ctl"
+            run(
+                "ovn-trace", "--detach", "--no-chdir", f"--pidfile={directory}/trace.pid",
+                f"--unixctl={control}", f"--db=unix:{directory}/sb.sock", "-vconsole:off",
+                f"--log-file={directory}/trace.log",
+            )  # fmt: skip
+            for packet in packets:
+                said = run("ovn-appctl", "-t", control, "trace", "sw0", packet)
+                assert 'ingress(dp="sw0"' in said, f"{packet}: {said}"
+                yield {int(table) for table in _MET.findall(said)}
+
+    @contextmanager
+    def _database(self, flows: Sequence[dict[str, object]]) -> Iterator[Path]:
+        """A directory with a running server that holds the flows."""
         self._asked += 1
         directory = self._directory / str(self._asked)
         directory.mkdir()
-        remote = directory / "sb.sock"
         run("ovsdb-tool", "create", f"{directory}/sb.db", _SCHEMA)
         try:
             run(
                 "ovsdb-server", "--detach", "--no-chdir", f"--pidfile={directory}/sb.pid",
                 f"--unixctl={directory}/sb.ctl", f"--log-file={directory}/sb.log",
-                f"--remote=punix:{remote}", f"{directory}/sb.db",
+                f"--remote=punix:{directory}/sb.sock", f"{directory}/sb.db",
             )  # fmt: skip
-            _transact(remote, [*_world(), *(_flow(column, text) for text in texts)])
-            log = directory / "trace.log"
-            run(
-                "ovn-trace", f"--db=unix:{remote}", "-vconsole:off", "-vsyslog:off",
-                f"--log-file={log}", "sw0", 'inport == "p1"', timeout_s=120,
-            )  # fmt: skip
-            found = {match["text"]: match["why"] for match in _REFUSED.finditer(log.read_text())}
+            _transact(directory / "sb.sock", [*_world(), *flows])
+            yield directory
         finally:
             end_all(directory)
-        strangers = set(found) - set(texts)
-        assert not strangers, f"ovn-trace speaks of other texts: {strangers}"
-        return found
 
 
-def _flow(column: str, text: str) -> dict[str, object]:
-    row = {"match": "1", "actions": "next;"} | {column: text}
+def _flow(
+    table: int, match: str = "1", actions: str = "next;", priority: int = 1
+) -> dict[str, object]:
     return _insert(
-        "Logical_Flow",
-        logical_datapath=_DATAPATH,
-        pipeline="ingress",
-        table_id=10,
-        priority=1,
-        **row,
-    )
+        "Logical_Flow", logical_datapath=_DATAPATH, pipeline="ingress", table_id=table,
+        priority=priority, match=match, actions=actions,
+    )  # fmt: skip
 
 
 def _world() -> list[dict[str, object]]:

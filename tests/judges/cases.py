@@ -260,6 +260,7 @@ def _agree(rng: random.Random, fields: dict[str, int], *, whole: bool) -> None:
         fields["ip.proto"] = 59 - proto
     if whole and fields["ip.frag"]:
         fields["ip.frag"] = 0 if proto == 132 else rng.choice([0, 1])
+    fields["ct_state"] &= 0xFF  # Open vSwitch knows eight bits
     for name in ("arp.op", "rarp.op"):
         fields[name] &= 0xFF  # Open vSwitch looks at no more
     if fields["eth.type"] == 0x8035:
