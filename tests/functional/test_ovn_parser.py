@@ -14,6 +14,7 @@ import pytest
 
 from functional.ovn_parser import N_TABLES, OvnParser
 from iovisor_ovn.language import (
+    Conjunction,
     LanguageError,
     SymbolTable,
     annotate,
@@ -161,24 +162,29 @@ def test_packets_meet_the_same_matches(fuzz: Fuzz, tmp_path: Path) -> None:
     n_met = n_asked = 0
     for _batch in range(-(-fuzz.count(10) // 4)):
         texts = _evaluable(rng, N_TABLES - 1)
+        packets = _near(rng, texts)
         trees = [annotate(parse_match(text, _SYMBOLS), _SYMBOLS) for text in texts]
-        near = [conjunction for text in texts
-                for conjunction in normalize(parse_match(text, _SYMBOLS), _SYMBOLS)[:8]]  # fmt: skip
-        drawn = [
-            random_packet(rng, near, dict(SETS), any_state=True, whole=False) for _ in range(40)
-        ]
-        packets = [packet for packet in drawn if packet.fields["inport"] in MEMBERS]
-        for packet, met in zip(
-            packets, oracle.met(texts, list(map(_microflow, packets))), strict=True
-        ):
+        answers = oracle.met(texts, [_microflow(packet) for packet in packets])
+        for packet, met in zip(packets, answers, strict=True):
             view = View({**packet.fields, **_NOT_SET})
             ours = {at for at, tree in enumerate(trees) if evaluate(tree, view, rows)}
             n_met, n_asked = n_met + len(met), n_asked + len(texts)
-            wrong += [f"{texts[at]}\n  {_microflow(packet)}\n  OVN: {at in met}, ours: {at in ours}"
-                      for at in met ^ ours]  # fmt: skip
+            wrong += [
+                f"{texts[at]}\n  {_microflow(packet)}\n  OVN: {at in met}, ours: {at in ours}"
+                for at in met ^ ours
+            ]
     fuzz.summary = f"{n_asked} matches asked, {n_met} met, {len(wrong)} disagreements"
     assert n_met > n_asked // 20
     assert wrong == [], "\n".join(wrong[:10])
+
+
+def _near(rng: random.Random, texts: Sequence[str]) -> list[Packet]:
+    """Some packets that come near the matches, from ports that ovn-trace knows."""
+    near: list[Conjunction] = []
+    for text in texts:
+        near += normalize(parse_match(text, _SYMBOLS), _SYMBOLS)[:8]
+    drawn = [random_packet(rng, near, dict(SETS), any_state=True, whole=False) for _ in range(40)]
+    return [packet for packet in drawn if packet.fields["inport"] in MEMBERS]
 
 
 def _evaluable(rng: random.Random, count: int) -> list[str]:

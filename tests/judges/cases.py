@@ -41,6 +41,9 @@ __all__ = ["Tally", "random_case", "random_packet"]
 _MAX_FLOWS = 5  # of one stage
 _ROUNDS = 3
 _WIDTHS = {symbol.ref.field.name: symbol.ref.field.width for symbol in SYMBOLS if symbol.ref}
+#: Fields with a say in what other fields there are, or that hold less than their width.
+_SHAPING = ("inport", "outport", "ct_state", "eth.type", "vlan.tci", "ip.proto", "ip.frag",
+            "icmp6.type", "icmp6.code", "arp.op")  # fmt: skip
 _L4_WRITES = ("tcp.", "udp.", "sctp.", "icmp")
 
 
@@ -101,9 +104,26 @@ def _history(rng: random.Random, court: Court, any_state: bool, packets: int) ->
         flows = list(court.known.values())
         near = tuple(_conjunctions(flows))
         whole = any(name in flow.actions for flow in flows for name in _L4_WRITES)
+        sent: list[Packet] = []
         for _packet in range(packets):
-            yield Send(random_packet(rng, near, court.members, any_state=any_state, whole=whole))
+            if sent and rng.random() < 0.3:
+                packet = _once_more(rng, rng.choice(sent), any_state=any_state)
+            else:
+                packet = random_packet(rng, near, court.members, any_state=any_state, whole=whole)
+            sent.append(packet)
+            yield Send(packet)
         yield Compare()
+
+
+def _once_more(rng: random.Random, packet: Packet, *, any_state: bool) -> Packet:
+    """The same packet, or one that differs in a bit: a machine that remembers must notice."""
+    names = [name for name in packet.fields if name not in _SHAPING
+             and (any_state or name not in STATE)]  # fmt: skip
+    if rng.random() < 0.3 or not names:
+        return packet
+    name = rng.choice(names)
+    changed = packet.fields[name] ^ 1 << rng.randrange(_WIDTHS[name])
+    return Packet({**packet.fields, name: changed}, packet.shape)
 
 
 # -- flows -------------------------------------------------------------------------------
