@@ -235,11 +235,13 @@ class ProgramCompiler:
         self._emit(Op.DEC_TTL)
 
     def _clone(self, action: Clone) -> None:
+        _require_balance("clone", action.body)
         fork = self._emit(Op.FORK)
         self._sequence(action.body)
         self._patch_jump(fork)
 
     def _nested(self, action: Nested) -> None:
+        _require_balance(action.verb, action.body)
         generate = self._emit(Op.GENERATE, _GENERATORS[action.verb])
         self._sequence(action.body)
         self._patch_jump(generate)
@@ -359,6 +361,17 @@ def _overwrites_source(moves: Iterable[Segment]) -> bool:
             return True
         written[item.dst] = written.get(item.dst, 0) | item.mask
     return False
+
+
+def _require_balance(verb: str, body: Iterable[Action]) -> None:
+    """Refuse a body that pops what was pushed outside or leaves something: the stack is shared."""
+    depth = 0
+    for action in body:
+        depth += isinstance(action, Push) - isinstance(action, Pop)
+        if depth < 0:
+            break
+    if depth:
+        raise Unexecutable(f"{verb} that does not leave the stack as it was")
 
 
 def _verb_name(action: Action) -> str:
