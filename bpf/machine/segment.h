@@ -24,9 +24,11 @@
 
 #define STAGE_BIT 0x80000000 /* start.where: a stage, not an instruction */
 #define FIRST_PACKET_WORD W_ETH_HI
-#define TRACED_WORDS 96 /* that programs use: packet, state, temporaries */
-_Static_assert(T_SCRATCH7 < TRACED_WORDS, "a temporary that is not traced");
-/* Where walks are never the same again, only each 16th is recorded. */
+#define ALL_WORDS (MAX_WORDS + MAX_TEMPS)
+/*
+ * To record costs as much as to walk. Where so many more packets missed than
+ * hit, only each 16th walk is recorded.
+ */
 #define PATIENCE 64
 #define RARELY 15
 
@@ -218,15 +220,18 @@ __noinline int replay(void)
 	if (segment && !same_segment(m, start, segment))
 		segment = segment_at(hash ^ 1);
 	if (segment && same_segment(m, start, segment)) {
-		start->misses = 0;
+		if (start->misses)
+			start->misses--;
 		apply(m, segment);
 		count_replay(REPLAY_HIT);
 		return 0;
 	}
 	count_replay(REPLAY_MISS);
-	start->misses++;
-	if (start->misses < PATIENCE || !(start->misses & RARELY))
-		record(m);
+	if (start->misses < PATIENCE)
+		start->misses++;
+	else if (++m->turn & RARELY)
+		return 0;
+	record(m);
 	return 0;
 }
 
@@ -237,7 +242,7 @@ __noinline int widen(__u32 word)
 	struct start *start;
 	__u32 bits;
 
-	if (!m || word >= TRACED_WORDS)
+	if (!m || word >= ALL_WORDS)
 		return 0;
 	bits = m->used[word];
 	start = start_at(m->start);
@@ -273,7 +278,7 @@ __noinline int note_write(__u32 word)
 	struct segment *s;
 	__u32 n;
 
-	if (!m || word >= TRACED_WORDS)
+	if (!m || word >= ALL_WORDS)
 		return 0;
 	s = segment_at(m->segment);
 	if (!s)
@@ -299,7 +304,7 @@ static __always_inline int note_writes(const struct machine *m,
 		s->state_value[i] = state[i] & wrote[i];
 	}
 	s->n_writes = 0;
-	for (__u32 word = FIRST_PACKET_WORD; word < TRACED_WORDS; word++)
+	for (__u32 word = FIRST_PACKET_WORD; word < ALL_WORDS; word++)
 		if (m->wrote[word] && !note_write(word))
 			return 0;
 	return 1;
@@ -319,7 +324,7 @@ __noinline int end_segment(__u32 pc, __u32 drop)
 	m->recording = 0;
 	if (m->depth != m->first_depth) /* in the middle of a call */
 		return 0;
-	for (__u32 word = 0; word < TRACED_WORDS; word++)
+	for (__u32 word = 0; word < ALL_WORDS; word++)
 		if (m->used[word])
 			wider |= widen(word);
 	start = start_at(m->start);

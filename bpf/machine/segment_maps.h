@@ -22,7 +22,7 @@ struct start {
 	__u32 pipeline;
 	__u32 class;
 	__u32 n_words;
-	__u32 misses; /* since the last hit */
+	__u32 misses; /* more than hits, up to PATIENCE */
 	__u32 mask[2 * SEGMENT_PAIRS];
 	__u8 word[2 * SEGMENT_PAIRS];
 };
