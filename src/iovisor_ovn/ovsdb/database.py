@@ -22,6 +22,7 @@ from ovs.db.idl import Transaction
 
 from iovisor_ovn.errors import OvsdbTransactionError
 from iovisor_ovn.ovsdb.changes import ChangeLog, RowChange, Table
+from iovisor_ovn.ovsdb.datums import Datums
 from iovisor_ovn.ovsdb.session import FastSession, open_session
 
 __all__ = ["Database", "Transaction", "split_remotes"]
@@ -277,6 +278,7 @@ class _ReplicatingIdl(ovs.db.idl.Idl):  # type: ignore[misc]  # no types in ovs
     ) -> None:
         super().__init__(session.get_name(), helper, leader_only=False)
         self._log = log
+        self._datums = Datums()
         self._session: FastSession
         self.adopt(session)
 
@@ -286,6 +288,26 @@ class _ReplicatingIdl(ovs.db.idl.Idl):  # type: ignore[misc]  # no types in ovs
         self._session = session
         self._last_seqno = None
         self.state = self.IDL_S_INITIAL
+
+    # The package's own would make every value anew (see :mod:`iovisor_ovn.ovsdb.datums`).
+    def _Idl__row_update(  # noqa: N802  a private method of the package
+        self, table: ovs.db.schema.TableSchema, row: ovs.db.idl.Row, values: Mapping[str, object]
+    ) -> bool:
+        changed = False
+        stored = row._data  # noqa: SLF001 - no public way
+        for name, json in values.items():
+            column = table.columns.get(name)
+            if column is None:
+                continue
+            try:
+                datum = self._datums.from_json(column.type, json)
+            except ovs.db.error.Error as error:
+                _log.warn(f"value_ignored table={table.name} column={name} error={str(error)!r}")
+                continue
+            if datum != stored.get(name):
+                stored[name] = datum
+                changed |= column.alert
+        return changed
 
     def notify(
         self, event: str, row: ovs.db.idl.Row, updates: ovs.db.idl.Row | None = None
