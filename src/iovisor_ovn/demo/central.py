@@ -2,6 +2,7 @@
 """A private OVN central: both databases and ovn-northd in a directory."""
 
 import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,17 +34,24 @@ class Central:
     """Runs from construction until :meth:`stop`, which leaves no process."""
 
     def __init__(
-        self, directory: Path, release: Release = INSTALLED, *, with_tcp: bool = False
+        self,
+        directory: Path,
+        release: Release = INSTALLED,
+        *,
+        with_tcp: bool = False,
+        databases: Path | None = None,
     ) -> None:
         """Start the servers; files, sockets and logs are in ``directory``, which is made.
 
-        ``with_tcp`` also listens on free ports of 127.0.0.1 (see ``sb_tcp``).
+        ``with_tcp`` also listens on free ports of 127.0.0.1 (see ``sb_tcp``).  The contents begin
+        as copies of ``nb.db`` and ``sb.db`` in ``databases``, else empty.
         """
         self.directory = directory
         self.release = release
         self.nb = f"unix:{directory}/nb.sock"
         self.sb = f"unix:{directory}/sb.sock"
         self._with_tcp = with_tcp
+        self._databases = databases
         directory.mkdir(parents=True)
         try:
             self._start_database("nb")
@@ -86,6 +94,11 @@ class Central:
             "ovn-northd", "northd", f"--ovnnb-db={self.nb}", f"--ovnsb-db={self.sb}"
         )  # fmt: skip
 
+    def compact(self, kind: str) -> None:
+        """Bring the database file (``nb`` or ``sb``) to its shortest form, up to date."""
+        control = f"{self.directory}/{kind}.ctl"
+        run("ovs-appctl", "-t", control, "ovsdb-server/compact", timeout_s=120)
+
     def stop(self) -> None:
         """End all processes and remove the directory."""
         sweep(self.directory)
@@ -97,7 +110,10 @@ class Central:
     def _start_database(self, kind: str) -> None:
         file = str(self.directory / f"{kind}.db")
         schema = f"{self.release.schemas}/ovn-{kind}.ovsschema"
-        run(*self.release.command, "ovsdb-tool", "create", file, schema)
+        if self._databases is not None:
+            shutil.copy(self._databases / f"{kind}.db", file)
+        else:
+            run(*self.release.command, "ovsdb-tool", "create", file, schema)
         tcp = ["--remote=ptcp:0:127.0.0.1"] if self._with_tcp else []
         socket = f"--remote=punix:{self.directory}/{kind}.sock"
         self._daemon("ovsdb-server", kind, socket, *tcp, file)
