@@ -82,6 +82,10 @@ class Struct:
             raise KeyError(f"{self.name} has no member {', '.join(values)}")
         return self._codec.pack(*flat)
 
+    def pack_flat(self, *values: int) -> bytes:
+        """Bytes of the struct from every value of every member, in order: the fast way."""
+        return self._codec.pack(*values)
+
     def unpack(self, data: bytes | memoryview) -> dict[str, int | tuple[int, ...]]:
         """Members by name: an int each, arrays as tuples. Reads the first ``size`` bytes."""
         flat = self._codec.unpack(bytes(data[: self.size]))

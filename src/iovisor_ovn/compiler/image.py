@@ -254,7 +254,7 @@ class Image:
             self._programs.give_back(index, length, self._now)
 
     def _write_program(self, index: int, program: ProgramText) -> None:
-        self._delta.insns.append((index, b"".join(_insn_bytes(insn) for insn in program)))
+        self._delta.insns.append((index, b"".join(_INSN.pack_flat(*insn) for insn in program)))
 
     def _write_list(self, index: int, numbers: tuple[int, ...]) -> None:
         values = (len(numbers), *numbers)
@@ -350,7 +350,7 @@ class Image:
                 continue
             key = stored[0] if stored else _key(item.identity, values, layout)
             priority, _flow, program = best_of(candidates)
-            value = _ENTRY.pack(program=program, priority=priority)
+            value = _ENTRY.pack_flat(program, priority)
             if stored is None or stored[1] != value:
                 entries[key] = value
                 gone.discard(key)
@@ -484,10 +484,6 @@ class Image:
         )  # fmt: skip
         self._delta.guards.append((first, data))
         return first
-
-
-def _insn_bytes(insn: Insn) -> bytes:
-    return _INSN.pack(op=insn.op, a=insn.a, b=insn.b, c=insn.c, x=insn.x, y=insn.y)
 
 
 def _split(pattern: Pattern) -> tuple[Identity, Values]:

@@ -14,6 +14,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from iovisor_ovn.abi import Limit, Space
 from iovisor_ovn.compiler.packet import Piece
@@ -49,6 +50,7 @@ def space_width(space: int) -> int:
     return _WIDTH.get(Space(space), 32) if space < Space.OTHER else 32
 
 
+@lru_cache(maxsize=1 << 16)
 def parse_member(text: str) -> Member | None:
     """A member as written in Address_Set.addresses; ``None`` if it is not a host or prefix."""
     if _MAC.match(text):

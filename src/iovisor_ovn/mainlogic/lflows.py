@@ -44,7 +44,8 @@ _Value = TypeVar("_Value")
 
 #: Stages behind these are the agent's own.
 _TABLES = (Limit.PORTSEC_IN, Limit.PORTSEC_OUT - Limit.EGRESS)
-_CACHE_LIMIT = 200_000
+#: Texts whose trees are kept: those of many flows are few, the others would never be asked again.
+_CACHE_LIMIT = 4096
 
 
 @dataclass(frozen=True, slots=True)
