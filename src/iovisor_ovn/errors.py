@@ -92,13 +92,17 @@ class ProgramLoadError(DataplaneError):
 
 
 class MapFullError(DataplaneError):
-    """A BPF map has no room left; ``map_name`` and ``capacity`` (entries) say which."""
+    """A BPF map has no room left; ``map_name`` and ``capacity`` (entries) say which.
 
-    def __init__(self, map_name: str, capacity: int) -> None:
+    ``waits_for_force``: there is room, once what is in force is not any more.
+    """
+
+    def __init__(self, map_name: str, capacity: int, *, waits_for_force: bool = False) -> None:
         """Keep the parts; the text shown holds both."""
         super().__init__(f"map {map_name} is full ({capacity} entries)")
         self.map_name = map_name
         self.capacity = capacity
+        self.waits_for_force = waits_for_force
 
 
 class AttachError(DataplaneError):

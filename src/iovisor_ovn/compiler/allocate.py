@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Room in the machine's arrays.
 
-What a running packet may still read is not written again at once: freed rows rest for
-:data:`REST_S` seconds (a packet is through in microseconds).
+What packets may still read is not written again: freed rows stay as they are until
+:meth:`Rows.settle` says that nothing in force names them, and then rest for :data:`REST_S` seconds
+(a packet is through in microseconds).
 """
 
 from collections import deque
@@ -32,6 +33,7 @@ class Rows:
     _next: int = field(init=False)
     _free: dict[int, list[int]] = field(default_factory=dict)
     _resting: deque[tuple[float, int, int]] = field(default_factory=deque)
+    _leaving: list[tuple[int, int]] = field(default_factory=list)
     used: int = 0
 
     def __post_init__(self) -> None:
@@ -49,17 +51,23 @@ class Rows:
             index = free.pop()
         else:
             if self._next + size > self.capacity:
-                raise MapFullError(self.name, self.capacity)
+                fits = bool(self._leaving) and self.first + self.used + size <= self.capacity
+                raise MapFullError(self.name, self.capacity, waits_for_force=fits)
             index = self._next
             self._next += size
         self.used += size
         return index
 
-    def give_back(self, index: int, length: int, now: float) -> None:
-        """The row may be handed out again once it has rested."""
+    def give_back(self, index: int, length: int) -> None:
+        """The row may be handed out again once it is out of force and has rested."""
         size = _rounded(length)
         self.used -= size
-        self._resting.append((now + REST_S, index, size))
+        self._leaving.append((index, size))
+
+    def settle(self, now: float) -> None:
+        """No row that was given back is in force any more: let them rest."""
+        self._resting.extend((now + REST_S, index, size) for index, size in self._leaving)
+        self._leaving.clear()
 
 
 def _rounded(length: int) -> int:
@@ -94,7 +102,7 @@ class Interned(Generic[Value]):
         self._write(index, value)
         return index
 
-    def give_back(self, index: int, length: int, now: float) -> None:
+    def give_back(self, index: int, length: int) -> None:
         """One user less of the row at ``index``."""
         value = self._values[index]
         users = self._users[value][1] - 1
@@ -103,7 +111,7 @@ class Interned(Generic[Value]):
             return
         del self._users[value]
         del self._values[index]
-        self._rows.give_back(index, length, now)
+        self._rows.give_back(index, length)
 
     def value_at(self, index: int) -> Value:
         """The value of the row at ``index``."""

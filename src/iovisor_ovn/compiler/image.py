@@ -129,12 +129,24 @@ class Image:
         self._rewritten: set[int] = set()
         self._changed: set[tuple[int, int]] = set()
         self._flows: dict[object, list[tuple[tuple[int, int], Identity, Values, int]]] = {}
+        self._touched: set[int] = set()
         self._next_uid = 1
         self._now = time.monotonic()
 
     def begin_pass(self) -> None:
         """Look at the clock: rows that were given back and have rested are free from now on."""
         self._now = time.monotonic()
+
+    def settle(self) -> None:
+        """All that was drained is in force: what it stands in for may rest."""
+        self._touched.clear()
+        for rows in (self._slot_rows, self._guard_rows, self._shape_rows, self._insn_rows):
+            rows.settle(self._now)
+
+    @property
+    def touched(self) -> frozenset[int]:
+        """Datapaths (indexes) whose pipeline in force may name rows that were given back."""
+        return frozenset(self._touched)
 
     # -- flows ---------------------------------------------------------------------------
 
@@ -177,6 +189,7 @@ class Image:
             item.dirty.add(values)
             stage.changed.add(identity)
             self._changed.add(where)
+            self._touched.add(where[0])
 
     def program_text(self, index: int) -> ProgramText | Program:
         """Instructions of a stored program (for printing)."""
@@ -193,7 +206,8 @@ class Image:
     def release_list(self, index: int) -> None:
         """One user less."""
         if index:
-            self._lists.give_back(index, len(self._lists.value_at(index)) + 1, self._now)
+            self._lists.give_back(index, len(self._lists.value_at(index)) + 1)
+            self._list_rows.settle(self._now)  # members and ports named it, no stage did
 
     # -- what the maps need --------------------------------------------------------------
 
@@ -208,6 +222,7 @@ class Image:
         self.begin_pass()
         for datapath in self._rewritten:
             self._changed.update(where for where in self._stages if where[0] == datapath)
+        self._touched.update(where[0] for where in self._changed)
         for where in sorted(self._changed):
             self._flush_stage(where, where[0] in self._rewritten)
         self._changed.clear()
@@ -251,7 +266,7 @@ class Image:
     def _release_program(self, index: int) -> None:
         if index >= Program.FIRST:
             length = len(self._programs.value_at(index))
-            self._programs.give_back(index, length, self._now)
+            self._programs.give_back(index, length)
 
     def _write_program(self, index: int, program: ProgramText) -> None:
         self._delta.insns.append((index, b"".join(_INSN.pack_flat(*insn) for insn in program)))
@@ -318,7 +333,7 @@ class Image:
             if data and data not in fresh:
                 fresh[data] = self._slot_rows.take(len(data) // _SLOT.size, self._now)
         for first, length in stage.rows:
-            self._slot_rows.give_back(first, length, self._now)
+            self._slot_rows.give_back(first, length)
         stage.written = wanted
         stage.rows = tuple((first, len(data) // _SLOT.size) for data, first in fresh.items())
         self._delta.slots.extend((first, data) for data, first in fresh.items())
@@ -429,12 +444,12 @@ class Image:
             gone.add(key)
             entries.pop(key, None)
         item.stored.clear()
-        self._shapes.give_back(item.layout.shape, 1, self._now)
+        self._shapes.give_back(item.layout.shape, 1)
         item.layout = None
 
     def _release_more(self, item: EntryTuple) -> None:
         if item.more is not None:
-            self._guard_rows.give_back(*item.more, self._now)
+            self._guard_rows.give_back(*item.more)
             item.more = None
 
     def _write_slot(

@@ -10,7 +10,7 @@ packet meets one whole pipeline.
 import array
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -159,8 +159,11 @@ class Machine:
                               ("snat_zone", snat_zone)):  # fmt: skip
             self._dp_words[at + _DP.offset_of(member) // 4] = value
 
-    def switch_rows(self, rows: Mapping[tuple[int, int], Sequence[tuple[int, int, bool]]]) -> None:
-        """Put stage rows into force: all of a datapath at once.
+    def switch_rows(
+        self, rows: Mapping[tuple[int, int], Sequence[tuple[int, int, bool]]],
+        paused: Collection[int] = (),
+    ) -> None:  # fmt: skip
+        """Put stage rows into force: all of a datapath at once; ``paused`` ones go on, too.
 
         ``rows`` maps (datapath index, stage) to a row for each ``PacketKind``: (first slot, slots,
         does more than pass packets on). Raises ValueError for a row that is too long.
@@ -169,8 +172,12 @@ class Machine:
             if any(length > _ROW_LENGTH_MAX for _first, length, _works in kinds):
                 raise ValueError(f"stage {stage} has more than {_ROW_LENGTH_MAX} tuples")
             self._rows.setdefault(index, {})[stage] = kinds
-        for index in {index for index, _stage in rows}:
-            self._switch_bank(index, self._rows[index])
+        for index in {index for index, _stage in rows} | set(paused):
+            self._switch_bank(index, self._rows.get(index, {}))
+
+    def pause(self, index: int) -> None:
+        """Drop a datapath's packets (``no_flow``) until :meth:`switch_rows` names it."""
+        self._switch_bank(index, {})
 
     def _switch_bank(self, index: int, rows: Mapping[int, Sequence[tuple[int, int, bool]]]) -> None:
         bank_at = index * self._dps.stride // 4 + _DP.offset_of("bank") // 4

@@ -12,7 +12,7 @@ from iovisor_ovn.abi import STRUCTS
 from iovisor_ovn.compiler.image import Delta, Image
 from iovisor_ovn.compiler.sets import Member, SetTable, space_width
 from iovisor_ovn.dataplane.machine import Machine
-from iovisor_ovn.errors import DataplaneError
+from iovisor_ovn.errors import DataplaneError, MapFullError
 
 __all__ = ["GRACE_S", "Applier"]
 
@@ -39,6 +39,8 @@ class Applier:
         self._stored: tuple[set[bytes], ...] = tuple(set() for _ in self._delta.entries)
         # Lists that members may name since an attempt that failed.
         self._held: list[int] = []
+        # Datapaths whose packets are dropped until their new pipeline fits.
+        self._paused: set[int] = set()
 
     def write_lists(self) -> None:
         """Write new lists now: records that name them are about to be written."""
@@ -55,15 +57,15 @@ class Applier:
         self._write_dimensions()
         _join(self._delta, self._image.drain())
         delta = self._delta
-        if delta:
+        if delta or self._paused:
             self._write_arrays(delta)
             for key_class, entries in enumerate(delta.entries):
                 # What an attempt that failed has left is in nobody's way but ours.
                 self._machine.delete_entries(
                     key_class, delta.gone[key_class] - self._stored[key_class]
                 )
-                self._machine.put_entries(key_class, entries)
-            self._machine.switch_rows(delta.rows)
+                self._put_entries(key_class, entries)
+            self._machine.switch_rows(delta.rows, self._paused)
             self._machine.renew()
             if delta.rows and any(delta.gone):
                 # Packets that began with the rows before may still look these entries up.
@@ -73,9 +75,37 @@ class Applier:
                 self._stored[key_class].update(delta.entries[key_class])
                 self._stored[key_class].difference_update(keys)
             self._delta = Delta()
+        self._image.settle()
+        self._paused.clear()
         for index in stale:
             self._image.release_list(index)
         return bool(delta.rows) or any(delta.entries)
+
+    def make_room(self) -> None:
+        """Where old and new do not fit side by side: let the old go, packets wait for the new.
+
+        They are dropped, and only those of the datapaths that change, until :meth:`apply` is
+        through, which is the next pass unless something else is in its way.
+        """
+        self._paused |= self._image.touched
+        for index in self._paused:
+            self._machine.pause(index)
+        self._machine.renew()
+        time.sleep(GRACE_S)
+        for key_class, keys in enumerate(self._delta.gone):
+            self._machine.delete_entries(key_class, keys & self._stored[key_class])
+            self._stored[key_class].difference_update(keys)
+        self._image.settle()
+
+    def _put_entries(self, key_class: int, entries: Mapping[bytes, bytes]) -> None:
+        try:
+            self._machine.put_entries(key_class, entries)
+        except MapFullError as error:
+            # How many were written is not known: none of them is in force, so take them back.
+            self._machine.delete_entries(key_class, entries.keys() - self._stored[key_class])
+            kept = self._stored[key_class] - self._delta.gone[key_class] | entries.keys()
+            fits = bool(self._image.touched - self._paused) and len(kept) <= error.capacity
+            raise MapFullError(error.map_name, error.capacity, waits_for_force=fits) from error
 
     def _write_arrays(self, delta: Delta) -> None:
         """Write array elements; they are written once, as others may have them later."""

@@ -151,6 +151,19 @@ class Pipeline:
             for uuid in self.world.local:
                 self._put_datapath(uuid)
             self._zones_changed = False
+        try:
+            self._compile()
+        except MapFullError as error:
+            if error.waits_for_force:
+                _log.warn(f"datapaths_paused map={error.map_name} reason=no_room_for_both")
+                self._applier.make_room()
+            raise
+        self._hook_devices(problems)
+        if problems:
+            raise problems[0]
+
+    def _compile(self) -> None:
+        """Compile what is dirty and put it into force."""
         count = self.flows.compile()
         self._security.compile(self.ports.interfaces)
         self.ports.compile()
@@ -158,9 +171,6 @@ class Pipeline:
             _log.dbg(f"image_applied units={count} entries={self.image.entry_count}")
         if self._set_use.forget_unused():
             self._applier.apply()
-        self._hook_devices(problems)
-        if problems:
-            raise problems[0]
 
     def recompute(self) -> None:
         """Compile everything again at the next update."""

@@ -21,7 +21,11 @@ def test_freed_row_rests_before_it_is_used_again() -> None:
     """A packet that began before the change may still read it."""
     rows = Rows("r", 4)
     index = rows.take(4, 0)
-    rows.give_back(index, 4, 10)
+    rows.give_back(index, 4)
+    with pytest.raises(MapFullError) as refused:
+        rows.take(4, 100)
+    assert refused.value.waits_for_force
+    rows.settle(10)
     with pytest.raises(MapFullError):
         rows.take(4, 10 + REST_S / 2)
     assert rows.take(4, 10 + REST_S) == index
@@ -41,13 +45,14 @@ def test_rows_in_use_never_share_an_element(steps: list[tuple[int, bool]]) -> No
     for now, (length, give_back) in enumerate(steps):
         if give_back and used:
             index, taken = used.pop(length % len(used))
-            rows.give_back(index, taken, now)
+            rows.give_back(index, taken)
+            rows.settle(now)
             continue
         used.append((rows.take(length, now), length))
         elements = [element for index, n in used for element in range(index, index + n)]
         assert len(elements) == len(set(elements))
     for index, taken in used:
-        rows.give_back(index, taken, len(steps))
+        rows.give_back(index, taken)
     assert rows.used == 0
 
 
@@ -59,9 +64,9 @@ def test_equal_values_are_written_once() -> None:
     assert first == again != other
     assert written == [(first, "a"), (other, "b")]
     assert (store.value_at(other), len(store)) == ("b", 2)
-    store.give_back(first, 2, 0)
+    store.give_back(first, 2)
     assert len(store) == 2
-    store.give_back(first, 2, 0)
+    store.give_back(first, 2)
     assert len(store) == 1
     later = store.take("a", 2, 0)
     assert later != first, "the old row rests"

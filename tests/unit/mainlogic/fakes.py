@@ -2,7 +2,7 @@
 """Stand-ins for the machine, Southbound rows and local interfaces."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
@@ -84,6 +84,7 @@ class FakeMachine:
         self.datapaths: dict[int, dict[str, int]] = {}
         self.dimensions: dict[int, tuple[int, bool, tuple[tuple[int, int, int], ...]]] = {}
         self.hooked: set[int] = set()
+        self.paused: set[int] = set()
         self.refusals: dict[int, DataplaneError] = {}
         self.orders: list[str] = []
         self.injected: list[tuple[bytes, tuple[int, ...], int]] = []
@@ -130,8 +131,17 @@ class FakeMachine:
         self.datapaths[index] = {"key": key, "flags": int(flags), "dnat_zone": dnat_zone,
                                  "snat_zone": snat_zone}  # fmt: skip
 
-    def switch_rows(self, rows: Mapping[tuple[int, int], Sequence[tuple[int, int, bool]]]) -> None:
+    def pause(self, index: int) -> None:
+        """Drop a datapath's packets."""
+        self.orders.append("pause")
+        self.paused.add(index)
+
+    def switch_rows(
+        self, rows: Mapping[tuple[int, int], Sequence[tuple[int, int, bool]]],
+        paused: Collection[int] = (),
+    ) -> None:  # fmt: skip
         """Put stage rows into force."""
+        self.paused -= {index for index, _stage in rows} | set(paused)
         if rows:
             self.orders.append("switch")
         self.rows |= rows

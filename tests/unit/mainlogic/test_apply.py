@@ -2,6 +2,7 @@
 """The compiler's output reaches the maps in an order that packets never notice, and all of it."""
 
 import random
+import time
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -165,6 +166,45 @@ def test_entries_that_do_not_fit_are_written_when_there_is_room() -> None:
     parts.applier.apply()
     assert len(parts.machine.maps["entries4"].contents) == 4
     assert parts.image.use()["entries4"] == 4
+
+
+def test_rows_in_force_are_not_written_while_an_entry_map_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A refused pass leaves the old pipeline; however long it lasts, none of its rows is reused."""
+    parts = _Parts(entries4=4)
+    flow(parts, "a", 1, 2)
+    parts.applier.apply()
+    in_force = {name: dict(cells) for name, cells in parts.machine.arrays.items()}
+    parts.image.remove_flow("a")
+    clock = time.monotonic()
+    for turn in range(5):
+        clock += 10
+        monkeypatch.setattr("time.monotonic", lambda now=clock: now)
+        flow(parts, f"b{turn}", *range(100 * turn, 100 * turn + 10), reg=turn + 2)
+        with pytest.raises(MapFullError) as refused:
+            parts.applier.apply()
+        assert not refused.value.waits_for_force
+        parts.image.remove_flow(f"b{turn}")
+    for name, cells in in_force.items():
+        assert {index: parts.machine.arrays[name][index] for index in cells} == cells
+
+
+def test_old_makes_room_where_both_do_not_fit() -> None:
+    """A full map takes a new pipeline of the same size: its datapath pauses in between."""
+    parts = _Parts(entries4=4)
+    flow(parts, "a", 1, 2, 3)
+    parts.applier.apply()
+    parts.image.remove_flow("a")
+    flow(parts, "b", 11, 12, 13, 14, priority=9)
+    with pytest.raises(MapFullError) as refused:
+        parts.applier.apply()
+    assert refused.value.waits_for_force
+    parts.applier.make_room()
+    assert parts.machine.paused == {1}
+    parts.applier.apply()
+    assert not parts.machine.paused
+    assert len(parts.machine.maps["entries4"].contents) == 4
 
 
 @pytest.mark.parametrize("seed", range(20))
