@@ -77,11 +77,13 @@ class Servers:
         """Return where a server listens."""
         return f"unix:{self.directory}/{name}.sock"
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, *options: str, namespace: str = "") -> None:
         """Start one database server; it answers when this returns."""
+        inside = ("ip", "netns", "exec", namespace) if namespace else ()
         self._run(
-            "ovsdb-server", f"{self.directory}/{name}.db", f"--remote=p{self.remote(name)}",
-            f"--unixctl={self.directory}/{name}.ctl", *self._daemon(name),
+            *inside, "ovsdb-server", f"{self.directory}/{name}.db",
+            f"--remote=p{self.remote(name)}", f"--unixctl={self.directory}/{name}.ctl",
+            *options, *self._daemon(name),
         )  # fmt: skip
 
     def stop(self, name: str) -> None:

@@ -124,6 +124,7 @@ def _show(controller: Controller, describe: Callable[[], Mapping[str, object]]) 
                 "remote": controller.options.remote,
                 "status": _connection_status(controller),
             },
+            "problems": controller.problems(),
             "nb_cfg": controller.live_nb_cfg,
             "ports": ports,
             **describe(),

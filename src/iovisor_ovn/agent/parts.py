@@ -19,6 +19,8 @@ from iovisor_ovn.mainlogic import southbound as southbound_rows
 from iovisor_ovn.mainlogic.collector import Collector
 from iovisor_ovn.mainlogic.controller import (
     LOCAL_COLUMNS,
+    LOCAL_LOCK,
+    REQUIRED_TABLES,
     SOUTHBOUND_COLUMNS,
     Parts,
     merge_columns,
@@ -63,7 +65,9 @@ def open_parts(database: str, state_directory: Path, *, fast_path: bool) -> Open
     _log.info(f"machine_loaded pins={pins} adopted={','.join(sorted(machine.adopted)) or 'none'}")
     pipeline = Pipeline(machine)
     conntrack = Conntrack(machine.maps)
-    local = Database(database, "Open_vSwitch", merge_columns(LOCAL_COLUMNS, SWITCH_COLUMNS))
+    local = Database(
+        database, "Open_vSwitch", merge_columns(LOCAL_COLUMNS, SWITCH_COLUMNS), lock=LOCAL_LOCK
+    )
     parts = Parts(
         local=local,
         vswitch=Vswitch(local, NetDevices()),
@@ -78,7 +82,7 @@ def open_parts(database: str, state_directory: Path, *, fast_path: bool) -> Open
 
 def _open_southbound(remote: str, probe_interval_ms: int) -> Database:
     columns = merge_columns(SOUTHBOUND_COLUMNS, southbound_rows.COLUMNS)
-    return Database(remote, "OVN_Southbound", columns, probe_interval_ms)
+    return Database(remote, "OVN_Southbound", columns, probe_interval_ms, required=REQUIRED_TABLES)
 
 
 def _forget(bpffs: BpfFs, pins: Path) -> None:

@@ -16,7 +16,6 @@ import ovs.daemon
 import ovs.dirs
 import ovs.fatal_signal
 import ovs.poller
-import ovs.stream
 import ovs.timeval
 import ovs.util
 import ovs.vlog
@@ -32,6 +31,7 @@ from iovisor_ovn.agent.parts import OpenParts, open_parts
 from iovisor_ovn.errors import ConfigError, IovisorOvnError
 from iovisor_ovn.mainlogic.controller import Controller
 from iovisor_ovn.mainlogic.options import override_from_file
+from iovisor_ovn.ovsdb import TlsFiles, give_tls_files
 
 __all__ = ["run_agent"]
 
@@ -85,12 +85,9 @@ def _set_up(command_line: CommandLine, directories: Directories) -> None:
             parents=True, exist_ok=True
         )
     _open_log(command_line, directories)
-    if command_line.private_key is not None:
-        ovs.stream.Stream.ssl_set_private_key_file(command_line.private_key)
-    if command_line.certificate is not None:
-        ovs.stream.Stream.ssl_set_certificate_file(command_line.certificate)
-    if command_line.ca_cert is not None:
-        ovs.stream.Stream.ssl_set_ca_cert_file(command_line.ca_cert)
+    give_tls_files(
+        TlsFiles(command_line.private_key, command_line.certificate, command_line.ca_cert)
+    )
 
 
 def _open_log(command_line: CommandLine, directories: Directories) -> None:
@@ -131,6 +128,11 @@ def _start(
     limit_ms = ovs.timeval.msec() + _START_LIMIT_MS if command_line.detach else None
     while not controller.is_working and not control.is_exiting:
         _pass(controller, control, limit_ms)
+        if controller.is_rival:
+            raise ConfigError(
+                f"{command_line.database}: another switch (ovs-vswitchd or iovisor-ovn) serves "
+                "this database"
+            )
         if limit_ms is not None and ovs.timeval.msec() >= limit_ms:
             raise ConfigError(
                 f"{command_line.database}: no Open_vSwitch database there within "

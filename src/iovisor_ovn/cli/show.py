@@ -20,6 +20,7 @@ __all__ = ["show"]
 
 # Keys of the answer that hold rows, and the titles of their tables.
 _TABLES = {
+    "problems": "problems",
     "ports": "ports",
     "datapaths": "datapaths",
     "unsupported": "verbs that are not executed (their packets are dropped)",

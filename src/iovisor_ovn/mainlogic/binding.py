@@ -18,7 +18,7 @@ from uuid import UUID
 import ovs.db.idl
 import ovs.vlog
 
-from iovisor_ovn.mainlogic.chassis import Write
+from iovisor_ovn.mainlogic.chassis import Write, put
 from iovisor_ovn.mainlogic.ports import Port, PortIndex
 from iovisor_ovn.ovsdb import RowChange
 from iovisor_ovn.vswitch import LocalInterface
@@ -237,7 +237,9 @@ class Bindings:
             _log.info(f"port_claiming port={port.name} was={port.chassis or 'unbound'}")
             return lambda _: _claim(row, chassis, encap)
         wants_up = port.name in self._live and not port.is_up
-        wants_encap = (None if encap is None else encap.uuid) != port.encap
+        wants_encap = hasattr(row, "encap") and (
+            (None if encap is None else encap.uuid) != port.encap
+        )
         if not wants_up and not wants_encap:
             return None
         return lambda _: _complete(row, encap, up=wants_up)
@@ -285,7 +287,7 @@ def _encap_for(chassis: _ChassisRow, interface: LocalInterface | None) -> ovs.db
 
 def _claim(row: ovs.db.idl.Row, chassis: _ChassisRow, encap: ovs.db.idl.Row | None) -> None:
     row.chassis = [chassis]
-    row.encap = [] if encap is None else [encap]
+    put(row, "encap", [] if encap is None else [encap])
     additional = getattr(row, "additional_chassis", [])
     if chassis in additional:
         row.additional_chassis = [one for one in additional if one != chassis]
@@ -293,14 +295,14 @@ def _claim(row: ovs.db.idl.Row, chassis: _ChassisRow, encap: ovs.db.idl.Row | No
 
 def _complete(row: ovs.db.idl.Row, encap: ovs.db.idl.Row | None, *, up: bool) -> None:
     row.verify("chassis")  # another may have taken the port over meanwhile
-    row.encap = [] if encap is None else [encap]
+    put(row, "encap", [] if encap is None else [encap])
     if up:
         _log.info(f"port_up port={row.logical_port}")
-        row.up = True
+        put(row, "up", True)
 
 
 def _release(row: ovs.db.idl.Row) -> None:
     row.verify("chassis")  # another may have taken the port over meanwhile
     row.chassis = []
-    row.encap = []
-    row.up = False
+    put(row, "encap", [])
+    put(row, "up", False)

@@ -15,7 +15,7 @@ import ovs.vlog
 from iovisor_ovn.mainlogic.options import AgentOptions
 from iovisor_ovn.ovsdb import Database, Table, Transaction
 
-__all__ = ["COLUMNS", "FEATURES", "Write", "find_row", "plan_chassis", "plan_removal"]
+__all__ = ["COLUMNS", "FEATURES", "Write", "find_row", "plan_chassis", "plan_removal", "put"]
 
 _log = ovs.vlog.Vlog("chassis")
 
@@ -44,6 +44,12 @@ def find_row(table: Table | None, column: str, value: str) -> ovs.db.idl.Row | N
     return next((row for row in rows if getattr(row, column) == value), None)
 
 
+def put(row: ovs.db.idl.Row, column: str, value: object) -> None:
+    """Write a column that an older release may lack; there is nothing to write then."""
+    if column in row._table.columns:  # noqa: SLF001 - the package has no public way
+        setattr(row, column, value)
+
+
 def plan_chassis(
     southbound: Database, options: AgentOptions, iface_types: Iterable[str], datapath_type: str
 ) -> list[Write]:
@@ -59,9 +65,10 @@ def plan_chassis(
     # Keys of others (is-remote and the like) stay.
     if merged := _differing(chassis.other_config, wanted):
         writes.append(lambda _: _set_verified(chassis, "other_config", merged))
-    if tuple(sorted(chassis.transport_zones)) != options.transport_zones:
-        zones = list(options.transport_zones)
-        writes.append(lambda _: setattr(chassis, "transport_zones", zones))
+    zones = getattr(chassis, "transport_zones", options.transport_zones)
+    if tuple(sorted(zones)) != options.transport_zones:
+        wanted_zones = list(options.transport_zones)
+        writes.append(lambda _: put(chassis, "transport_zones", wanted_zones))
     if _encaps_of(chassis) != _wanted_encaps(options):
         writes.append(lambda transaction: _write_encaps(transaction, southbound, chassis, options))
     private = find_row(tables.get("Chassis_Private"), "name", options.chassis)
@@ -133,7 +140,7 @@ def _register(
     row.name = options.chassis
     row.hostname = options.hostname
     row.other_config = dict(other_config)
-    row.transport_zones = list(options.transport_zones)
+    put(row, "transport_zones", list(options.transport_zones))
     _write_encaps(transaction, southbound, row, options)
     if "Chassis_Private" in southbound.tables:
         private = find_row(southbound.tables["Chassis_Private"], "name", options.chassis)

@@ -29,18 +29,26 @@ from iovisor_ovn.mainlogic import chassis as chassis_rows
 from iovisor_ovn.mainlogic import local as local_rows
 from iovisor_ovn.mainlogic import ports as port_rows
 from iovisor_ovn.mainlogic.binding import Bindings, Place
-from iovisor_ovn.mainlogic.chassis import Write, find_row, plan_chassis, plan_removal
+from iovisor_ovn.mainlogic.chassis import Write, find_row, plan_chassis, plan_removal, put
 from iovisor_ovn.mainlogic.clock import now_ms
 from iovisor_ovn.mainlogic.interfaces import Chore, Events, Pipeline, Vswitch
 from iovisor_ovn.mainlogic.local import LocalRows
 from iovisor_ovn.mainlogic.options import AgentOptions, read_options
 from iovisor_ovn.mainlogic.zones import Zones
-from iovisor_ovn.ovsdb import Database, RowChange
+from iovisor_ovn.ovsdb import Database, RowChange, offer_tls_files
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-__all__ = ["LOCAL_COLUMNS", "SOUTHBOUND_COLUMNS", "Controller", "Parts", "merge_columns"]
+__all__ = [
+    "LOCAL_COLUMNS",
+    "LOCAL_LOCK",
+    "REQUIRED_TABLES",
+    "SOUTHBOUND_COLUMNS",
+    "Controller",
+    "Parts",
+    "merge_columns",
+]
 
 _log = ovs.vlog.Vlog("controller")
 
@@ -60,6 +68,11 @@ def merge_columns(*parts: Columns) -> dict[str, tuple[str, ...]]:
 
 
 LOCAL_COLUMNS: Columns = local_rows.COLUMNS
+#: That of ovs-vswitchd, in whose place the agent stands: one of either serves a database.
+LOCAL_LOCK = "ovs_vswitchd"
+#: Without these a database is no Southbound database.
+REQUIRED_TABLES = ("Chassis", "Datapath_Binding", "Encap", "Logical_Flow", "Port_Binding",
+                   "SB_Global")  # fmt: skip
 SOUTHBOUND_COLUMNS: Columns = merge_columns(chassis_rows.COLUMNS, port_rows.COLUMNS)
 
 
@@ -95,6 +108,8 @@ class Controller:
         self.zones = Zones(parts.flush_zone)
         self._events: Events | None = None
         self._changes: list[RowChange] = []
+        self._local_changes: list[RowChange] = []
+        self._notes: dict[str, str] = {}
         self._zones_restored = False
         self._is_stale = True
         self._retry_at_ms = 0
@@ -112,6 +127,11 @@ class Controller:
         """Whether the local database and the devices have been read, and passes are made."""
         return self._has_switched
 
+    @property
+    def is_rival(self) -> bool:
+        """Whether another switch serves the local database."""
+        return self._parts.local.is_anothers
+
     # One pass -------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -119,12 +139,18 @@ class Controller:
         for chore in self._parts.chores:
             chore.run()
         self._read()
-        if not self._has_switched:
+        if not self._has_switched or not self._parts.local.is_ours:
             return
         self._write_bridge()
         southbound = self.southbound
         if southbound is None or not southbound.ever_connected or not self.options.chassis:
             return
+        if not southbound.tables["SB_Global"].rows:
+            # Nobody has filled it: what runs goes on, what it says is taken up when it is.
+            self._note("southbound_empty", "the Southbound database has no row in SB_Global")
+            self._write_southbound(southbound)
+            return
+        self._notes.pop("southbound_empty", None)
         self._locate()
         self._update()
         if self._events is not None:
@@ -152,6 +178,28 @@ class Controller:
         """Work everything out again on the next pass."""
         self._parts.pipeline.recompute()
         self._is_stale = True
+
+    def problems(self) -> list[dict[str, str]]:
+        """Return what does not work now: ``what`` (the log's name for it) and ``reason``."""
+        found = [
+            {"what": "database_refused", "reason": str(database.last_error)}
+            for database in (self._parts.local, self.southbound)
+            if database is not None and database.last_error is not None
+        ]
+        if not self.options.chassis:
+            found.append({"what": "no_chassis", "reason": "external_ids:system-id is not set"})
+        elif not self.options.remote:
+            found.append({"what": "no_remote", "reason": "external_ids:ovn-remote is not set"})
+        elif not self.options.is_complete:
+            found.append({"what": "no_encap", "reason": "ovn-encap-type or ovn-encap-ip missing"})
+        found += [{"what": what, "reason": reason} for what, reason in self._notes.items()]
+        return found
+
+    def _note(self, what: str, reason: str) -> None:
+        """Show a problem until it is taken out of the notes; log it once."""
+        if what not in self._notes:
+            _log.err(f"{what} reason={reason!r}")
+        self._notes[what] = reason
 
     # Ending ---------------------------------------------------------------------------------
 
@@ -190,13 +238,20 @@ class Controller:
     def _read(self) -> None:
         local = self._parts.local
         local.run()
-        changes = local.changes()
+        self._local_changes += local.changes()
+        if local.is_anothers:
+            self._note("database_taken", "another switch serves the local database")
+        if not local.is_ours:
+            return
+        self._notes.pop("database_taken", None)
+        changes, self._local_changes = self._local_changes, []
         self._rows.take(changes)
         self._parts.vswitch.run(changes)
         if not local.ever_connected:
             return
         self._has_switched = True
-        if any(change.table == "Open_vSwitch" for change in changes):
+        if any(change.table in ("Open_vSwitch", "SSL") for change in changes):
+            offer_tls_files(self._rows.tls_files)
             self._read_options()
         if self._rows.has_news:
             self._rows.has_news = False
@@ -270,8 +325,10 @@ class Controller:
         except DataplaneError as error:
             _log.err(f"update_failed error={str(error)!r} retry_ms={_RETRY_MS}")
             self._retry_at_ms = ovs.timeval.msec() + _RETRY_MS
+            self._notes["update_failed"] = str(error)
             return
         self._updated = held
+        self._notes.pop("update_failed", None)
         self._is_stale = False
         self._retry_at_ms = 0
         self.bindings.is_live()
@@ -338,7 +395,7 @@ class Controller:
 
         def write(_: object) -> None:
             private.nb_cfg = nb_cfg
-            private.nb_cfg_timestamp = now_ms()
+            put(private, "nb_cfg_timestamp", now_ms())
 
         return [write]
 

@@ -14,7 +14,7 @@ import ovs.vlog
 
 from iovisor_ovn.mainlogic.chassis import Write, find_row
 from iovisor_ovn.mainlogic.options import AgentOptions
-from iovisor_ovn.ovsdb import Database, RowChange, Transaction
+from iovisor_ovn.ovsdb import Database, RowChange, TlsFiles, Transaction
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -24,7 +24,8 @@ __all__ = ["COLUMNS", "INSTALLED", "LocalRows"]
 _log = ovs.vlog.Vlog("local")
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "Open_vSwitch": ("bridges", "external_ids", "iface_types"),
+    "Open_vSwitch": ("bridges", "external_ids", "iface_types", "ssl"),
+    "SSL": ("private_key", "certificate", "ca_cert"),
     "Bridge": ("name", "ports", "fail_mode", "datapath_type", "external_ids", "other_config"),
     "Port": ("name", "interfaces"),
     "Interface": ("name", "type", "external_ids"),
@@ -73,6 +74,15 @@ class LocalRows:
             root = self.root
             self._external_ids = {} if root is None else root.external_ids
         return self._external_ids
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """The files that table SSL names."""
+        root = self.root
+        row = next(iter(getattr(root, "ssl", [])), None)
+        if row is None:
+            return TlsFiles()
+        return TlsFiles(row.private_key or None, row.certificate or None, row.ca_cert or None)
 
     def bridge(self, name: str) -> ovs.db.idl.Row | None:
         """Return the row of a bridge."""

@@ -88,7 +88,7 @@ class ChangeLog:
         """Note as gone what the server no longer has."""
         self._is_reloading = False
         for name, known in self._known.items():
-            rows = tables[name].rows
+            rows = tables[name].rows if name in tables else {}
             for uuid in [uuid for uuid in known if uuid not in rows]:
                 self._changes.append(RowChange(name, "delete", known.pop(uuid), frozenset()))
 
@@ -100,4 +100,4 @@ class ChangeLog:
 
 def _differences(before: ovs.db.idl.Row, after: ovs.db.idl.Row) -> frozenset[str]:
     old, new = before._data, after._data  # noqa: SLF001 - the package has no public way
-    return frozenset(name for name in new if old[name] != new[name])
+    return frozenset(name for name in new if old.get(name) != new[name])

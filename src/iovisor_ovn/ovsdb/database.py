@@ -8,8 +8,9 @@ became different meanwhile is a change.
 """
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from json import loads
 
 import ovs.db.error
 import ovs.db.idl
@@ -20,7 +21,7 @@ import ovs.timeval
 import ovs.vlog
 from ovs.db.idl import Transaction
 
-from iovisor_ovn.errors import OvsdbTransactionError
+from iovisor_ovn.errors import OvsdbConnectionError, OvsdbError, OvsdbTransactionError
 from iovisor_ovn.ovsdb.changes import ChangeLog, RowChange, Table
 from iovisor_ovn.ovsdb.datums import Datums
 from iovisor_ovn.ovsdb.session import FastSession, open_session
@@ -52,8 +53,15 @@ class Database:
         name: str,
         columns: Mapping[str, Sequence[str]],
         probe_interval_ms: int = _PROBE_INTERVAL_MS,
+        *,
+        required: Collection[str] = (),
+        lock: str | None = None,
     ) -> None:
-        """Begin to connect to database ``name`` at ``remote`` (several: separated by commas)."""
+        """Begin to connect to database ``name`` at ``remote`` (several: separated by commas).
+
+        A schema without the ``required`` tables is refused. ``lock`` is what only one client at a
+        time may have (RFC 7047 section 4.1.8); without it nothing is written.
+        """
         self.name = name
         self.remote = remote
         self._columns = columns
@@ -61,6 +69,11 @@ class Database:
         self._session = open_session(split_remotes(remote), probe_interval_ms)
         self._schema: _Schema | int = _Schema.WANTED
         self._schema_seqno = -1
+        self._schema_read: object = None
+        self._schema_text = ""
+        self._is_reopening = False
+        self._required = required
+        self._lock = lock
         self._idl: ovs.db.idl.Idl | None = None
         self._log = ChangeLog()
         self._conditions: dict[str, list[object]] = {}
@@ -69,7 +82,7 @@ class Database:
         self._pause_ms = 0
         self._paused_until_ms = 0
         self._named_errors: set[str] = set()
-        self.last_error: OvsdbTransactionError | None = None
+        self.last_error: OvsdbError | None = None
 
     # State ----------------------------------------------------------------------------------
 
@@ -83,6 +96,7 @@ class Database:
         """Whether the rows in memory follow the server now."""
         return (
             self._idl is not None
+            and not self._is_reopening
             and self._session.is_connected()
             and self._idl.state == ovs.db.idl.Idl.IDL_S_MONITORING
         )
@@ -99,7 +113,17 @@ class Database:
         While one is on its way the rows still show what was there before it.
         """
         paused = ovs.timeval.msec() < self._paused_until_ms
-        return bool(self._pending) or paused or not self.connected
+        return bool(self._pending) or paused or not self.connected or not self.is_ours
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the lock is held, or none was asked for."""
+        return self._lock is None or (self._idl is not None and bool(self._idl.has_lock))
+
+    @property
+    def is_anothers(self) -> bool:
+        """Whether another client has the lock."""
+        return self._idl is not None and not self.is_ours and bool(self._idl.is_lock_contended)
 
     @property
     def read_only(self) -> bool:
@@ -117,11 +141,14 @@ class Database:
 
     def run(self) -> bool:
         """Read what has come, send what can go; return whether rows changed."""
-        if self._idl is None:
+        if self._idl is None or self._is_reopening:
             self._run_without_schema()
-            if self._idl is None:
+            if self._idl is None or self._is_reopening:
                 return False
         changed = bool(self._idl.run())
+        if self._has_other_schema(self._idl):
+            self._reopen()
+            return changed
         monitoring = self._idl.state == ovs.db.idl.Idl.IDL_S_MONITORING
         if monitoring and self._log.is_reloading:
             self._log.end_reload(self._idl.tables)
@@ -133,7 +160,7 @@ class Database:
 
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Wake the poller when `run` has something to do."""
-        if self._idl is not None:
+        if self._idl is not None and not self._is_reopening:
             self._idl.wait(poller)
             for transaction in self._pending:
                 transaction.wait(poller)
@@ -172,14 +199,7 @@ class Database:
             return
         _log.info(f"remote_changed database={self.name} remote={remote}")
         self.remote = remote
-        self._session.close()
-        self._session = open_session(split_remotes(remote), self._probe_interval_ms)
-        self._schema = _Schema.WANTED
-        self._schema_seqno = -1
-        if self._idl is not None:
-            self._idl.adopt(self._session)
-        self._log.begin_reload()
-        self._pending.clear()  # their answers went with the connection
+        self._reopen()
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -198,6 +218,16 @@ class Database:
         transaction.commit()
         self._pending.append(transaction)
         self._settle()
+
+    def _reopen(self) -> None:
+        """Connect anew and ask for the schema; the rows stay until those of the server come."""
+        self._session.close()
+        self._session = open_session(split_remotes(self.remote), self._probe_interval_ms)
+        self._schema = _Schema.WANTED
+        self._schema_seqno = -1
+        self._is_reopening = self._idl is not None
+        self._log.begin_reload()
+        self._pending.clear()  # their answers went with the connection
 
     # Inside ---------------------------------------------------------------------------------
 
@@ -221,6 +251,18 @@ class Database:
             return
         self._open(message.result)
 
+    def _has_other_schema(self, idl: ovs.db.idl.Idl) -> bool:
+        """Whether the server says that the schema is another: it was converted or replaced."""
+        tables = getattr(idl, "server_tables", None) or {}
+        for row in tables["Database"].rows.values() if "Database" in tables else ():
+            text = next(iter(row.schema), "") if row.name == self.name else ""
+            if text and text != self._schema_text:
+                self._schema_text = text
+                if loads(text) != self._schema_read:
+                    _log.warn(f"schema_changed database={self.name}")
+                    return True
+        return False
+
     def _open(self, schema: object) -> None:
         helper = ovs.db.idl.SchemaHelper(schema_json=schema)
         try:
@@ -237,11 +279,23 @@ class Database:
             known = [column for column in wanted if column in present[table].columns]
             missing += [f"{table}.{column}" for column in wanted if column not in known]
             helper.register_columns(table, known)
+        lacking = sorted(set(self._required) - present.keys())
+        if lacking:
+            reason = f"{self.name}: the schema lacks {', '.join(lacking)}"
+            self.last_error = OvsdbConnectionError(reason)
+            _log.err(f"schema_unusable database={self.name} lacking={','.join(lacking)}")
+            self._session.force_reconnect()
+            return
         _log.info(
             f"schema_read database={self.name} remote={self._session.get_name()} "
             f"missing={','.join(missing) or 'none'}"
         )
+        self._schema_read = schema
+        self._is_reopening = False
         self._idl = _ReplicatingIdl(self._session, helper, self._log)
+        self._idl.lock_name = self._lock
+        if isinstance(self.last_error, OvsdbConnectionError):
+            self.last_error = None
         for table, clauses in self._conditions.items():
             if table in self._idl.tables:
                 self._idl.cond_change(table, clauses)
@@ -279,15 +333,8 @@ class _ReplicatingIdl(ovs.db.idl.Idl):  # type: ignore[misc]  # no types in ovs
         super().__init__(session.get_name(), helper, leader_only=False)
         self._log = log
         self._datums = Datums()
-        self._session: FastSession
-        self.adopt(session)
-
-    def adopt(self, session: FastSession) -> None:
-        """Go on with another session: on its first connection everything is asked again."""
         self._session.close()
-        self._session = session
-        self._last_seqno = None
-        self.state = self.IDL_S_INITIAL
+        self._session: FastSession = session
 
     # The package's own would make every value anew (see :mod:`iovisor_ovn.ovsdb.datums`).
     def _Idl__row_update(  # noqa: N802  a private method of the package
