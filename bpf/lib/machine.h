@@ -71,6 +71,7 @@ struct machine {
 	__u32 nd_sll; /* address bytes of the option, or 0 */
 	__u32 nd_tll;
 	__u32 ip_end; /* end of the IP datagram */
+	__u32 first_l4; /* of a first fragment, as W_L4, where flows see 0 */
 	/*
 	 * Loop state of parse(): in memory the verifier takes it for unknown and
 	 * verifies an iteration once, in registers once for each of its values.
@@ -114,6 +115,12 @@ struct machine_map {
 	__type(value, struct machine);
 };
 extern struct machine_map machines SEC(".maps");
+
+/* W_L4 as it would be if the packet were no fragment. */
+static __always_inline __u32 l4_word(const struct machine *m)
+{
+	return m->w[W_IP_META] & FRAG_ANY ? m->first_l4 : m->w[W_L4];
+}
 
 struct generated_map {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

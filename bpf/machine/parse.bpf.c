@@ -152,6 +152,11 @@ __noinline int parse_l4(struct __sk_buff *skb, __u32 proto, __u32 l4,
 		break;
 	}
 	m->l4 = l4;
+	/* OVS hides the ports of fragments from flows, of the first one too. */
+	if (m->w[W_IP_META] & FRAG_ANY) {
+		m->first_l4 = m->w[W_L4];
+		m->w[W_L4] = 0;
+	}
 	return 0;
 }
 
@@ -215,6 +220,8 @@ __noinline int walk_extensions(struct __sk_buff *skb, __u32 end)
 			m->at = at + 8;
 			if (offset & 0xfff8) {
 				m->frag = FRAG_ANY | FRAG_LATER;
+				/* As in OVS: its protocol is "fragment". */
+				m->next = NEXTHDR_FRAGMENT;
 				return 0;
 			}
 			continue;
@@ -310,6 +317,7 @@ __noinline int parse(struct __sk_buff *skb)
 	if (!m)
 		return -DROP_NO_STATE;
 	m->l4 = m->l4_len = m->nd_sll = m->nd_tll = m->ip_end = 0;
+	m->first_l4 = 0;
 	m->frag = 0;
 	__builtin_memset(&m->w[W_ETH_HI], 0,
 			 (MAX_WORDS - W_ETH_HI) * sizeof(__u32));

@@ -72,6 +72,7 @@ def _parse_ip4(body: bytes, words: dict[int, int]) -> None:
     words[Word.IP_META] = body[9] << 24 | body[1] << 16 | body[8] << 8 | fragment
     words[Word.IP4_SRC], words[Word.IP4_DST] = struct.unpack_from("!II", body, 12)
     _parse_l4(body[header:total], body[9], 4, later, words)
+    _hide_ports_of_fragments(words)
 
 
 def _parse_ip6(body: bytes, words: dict[int, int]) -> None:
@@ -93,6 +94,8 @@ def _parse_ip6(body: bytes, words: dict[int, int]) -> None:
             (offset,) = struct.unpack_from("!H", rest, 2)
             if offset & 0xFFF9:
                 fragment = 1 | bool(offset & 0xFFF8) << 1
+                if fragment & 2:
+                    rest = bytes((44,)) + rest[1:]  # as in OVS: its protocol is "fragment"
         if size > len(rest):
             return
         following, rest = rest[0], rest[size:]
@@ -101,6 +104,12 @@ def _parse_ip6(body: bytes, words: dict[int, int]) -> None:
     addresses = struct.unpack_from("!8I", body, 8)
     words |= dict(zip(range(Word.IP6_SRC0, Word.IP6_LABEL), addresses, strict=True))
     _parse_l4(rest, following, 6, bool(fragment & 2), words)
+    _hide_ports_of_fragments(words)
+
+
+def _hide_ports_of_fragments(words: dict[int, int]) -> None:
+    if words[Word.IP_META] & 1:
+        words[Word.L4] = 0
 
 
 def _parse_l4(data: bytes, proto: int, family: int, later: bool, words: dict[int, int]) -> None:

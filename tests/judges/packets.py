@@ -105,6 +105,7 @@ def make_packet(rng: random.Random, fields: Mapping[str, int]) -> Packet:
     later = bool(fields.get("ip.frag", 0) & 2)
     known = proto in _L4 and not later and proto != (58 if network == 0x0800 else 1)
     is_nd = known and proto == 58 and fields.get("icmp6.type") in (135, 136)
+    is_nd = is_nd and not fields.get("ip.frag", 0)
     nd = -1
     if is_nd and not fields.get("icmp6.code", 0):
         nd = rng.choice([0, 1, 1, 1]) * (fields["icmp6.type"] - 134)
@@ -120,10 +121,14 @@ def _finish(rng: random.Random, fields: Mapping[str, int], shape: Shape) -> Pack
     held = {name: fields.get(name, 0) for name in (*STATE, *layout(shape))}
     if "ip.frag" in held and held["ip.frag"] == 2:
         held["ip.frag"] = 3  # a later fragment is a fragment
+    if held.get("ip.frag") and shape.l4:
+        held |= dict.fromkeys(_L4[shape.l4][:2], 0)  # Open vSwitch hides what a fragment has there
     if not held["vlan.tci"] & _TCI_PRESENT:
         held["vlan.tci"] = 0
     if shape.network == 0x86DD and shape.l4 == 0 and held["ip.proto"] in (0, 43, 44, 51, 60):
         held["ip.proto"] = rng.choice([59, 89])  # those are no upper layer
+    if shape.network == 0x86DD and shape.later:
+        held["ip.proto"] = 44  # what Open vSwitch takes for its protocol
     return Packet(held, shape)
 
 

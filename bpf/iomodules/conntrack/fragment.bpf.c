@@ -106,10 +106,12 @@ static __always_inline void complete(struct machine *m, __u32 word, __u32 mask,
 static __always_inline int remember(struct __sk_buff *skb, struct machine *m,
 				    struct ct_scratch *s, __u32 data)
 {
-	__u32 l4 = m->w[W_L4];
+	__u32 l4 = l4_word(m);
 
 	if (m->w[W_CLASS] & HAS_L4 && !m->l4)
 		return 0; /* cut header: later fragments find nothing */
+	if (m->w[W_IP_META] & FRAG_ANY)
+		complete(m, W_L4, ~0U, l4);
 	if (m->w[W_CLASS] & (CLASS_ICMP4 | CLASS_ICMP6)) {
 		if (bpf_skb_load_bytes(skb, m->l4 + 4, s->header, 2))
 			return -DROP_FRAGMENT;

@@ -22,7 +22,7 @@ static __always_inline int is_icmp(__u32 verb)
 /* reject{} never answers a reset, nor an error about unreachability. */
 static __always_inline int is_beyond_reject(const struct machine *m)
 {
-	__u32 type = m->w[W_L4] >> 16;
+	__u32 type = l4_word(m) >> 16;
 
 	if (m->w[W_CLASS] & CLASS_TCP)
 		return !m->l4 || m->w[W_TCP_FLAGS] & TCP_RST;

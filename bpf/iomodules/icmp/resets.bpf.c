@@ -29,7 +29,7 @@ __noinline int answer_reset(struct __sk_buff *skb, __u32 back)
 	at = put_headers(g->data, m->w, back, PROTO_TCP, TTL_RESET, TCP_BYTES,
 			 &sum);
 	tcp = g->data + at;
-	WRITE_BE32(tcp, m->w[W_L4] << 16 | m->w[W_L4] >> 16);
+	WRITE_BE32(tcp, l4_word(m) << 16 | l4_word(m) >> 16);
 	WRITE_BE32(tcp + 4, 0);
 	WRITE_BE32(tcp + 8, READ_BE32(in + 4) + 1);
 	WRITE_BE32(tcp + 12,
@@ -98,7 +98,7 @@ __noinline int answer_abort(struct __sk_buff *skb, __u32 back)
 	at = put_headers(g->data, m->w, back, PROTO_SCTP, TTL_RESET,
 			 ABORT_BYTES, &pseudo);
 	sctp = g->data + at;
-	WRITE_BE32(sctp, m->w[W_L4] << 16 | m->w[W_L4] >> 16);
+	WRITE_BE32(sctp, l4_word(m) << 16 | l4_word(m) >> 16);
 	WRITE_BE32(sctp + 4, tag);
 	WRITE_BE32(sctp + 8, 0);
 	WRITE_BE32(sctp + 12, SCTP_ABORT << 24 | flags << 16 | 4);
