@@ -61,8 +61,9 @@ class Arena:
         self.ours, self.theirs = self._pool.map(start, ("iovisor", "ovn"))
         self._mirror = Mirror(self.ours.nb, self.theirs.nb)
         self._bound = set(PORTS)
-        # Senders of ARP and ND that have had their chance to be learned.
+        # ARP and ND messages, and ports with source addresses, that had their chance to be learned.
         self._heard: set[bytes] = set()
+        self._new_stations: set[bytes] = set()
         self._nbctl(FENCE_LINES)
         self._sync()
         self._both(Side.start_fences)
@@ -168,9 +169,13 @@ class Arena:
         for side in (self.ours, self.theirs):
             for frame in frames:
                 side.send(port, frame)
+        self._new_stations = set()
+        if "unknown addresses" in self._mirror.circumstances():
+            self._new_stations = {port.encode() + frame[6:12] for frame in frames} - self._heard
         outputs, unlike = self._settle(number, frames)
         seen = [*frames, *(frame for heard in outputs.values() for frame in heard)]
         fresh = {frame for frame in seen if _is_neighbour_message(frame)} - self._heard
+        fresh |= self._new_stations
         if fresh:
             self._heard |= fresh
             if self._await_learning(_LEARNING_S):
@@ -203,8 +208,10 @@ class Arena:
     def _explain(
         self, frames: Sequence[bytes], ours: Outputs, theirs: Outputs
     ) -> differences.Difference | None:
-        is_tracked = self._mirror.tracks_connections
-        return differences.explain(frames, ours, theirs, is_tracked=is_tracked)
+        circumstances = set(self._mirror.circumstances())
+        if self._new_stations:
+            circumstances.add("new station")
+        return differences.explain(frames, ours, theirs, circumstances)
 
     def _fence(self) -> None:
         for side in (self.ours, self.theirs):

@@ -88,7 +88,7 @@ def load(path: Path) -> Case:
         for one in document["elements"]
     )
     steps = tuple(_step_from_json(step) for step in document["steps"])
-    return Case(document["title"], Topology(elements), steps, document["difference"])
+    return Case(document["title"], Topology(elements), steps, document.get("difference", ""))
 
 
 def _step_to_json(step: Step) -> dict[str, Any]:

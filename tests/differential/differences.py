@@ -5,7 +5,7 @@ Each is known by a name, says to which sent frames it applies, and what of an ou
 of the comparison; whatever else is unlike stays a mismatch. Uses are counted and printed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from differential.side import Outputs
@@ -19,35 +19,39 @@ _TPIDS = (b"\x81\x00", b"\x88\xa8")
 class Difference:
     """``applies`` to a sent frame; ``reduce`` takes out of an output what may differ, or all.
 
-    ``needs_conntrack`` restricts it to topologies in which connections are tracked.
+    ``needs`` restricts it to steps in which something is the case that frames do not show:
+    "conntrack" (the topology tracks connections), "new station" (a sender is not learned yet).
     """
 
     name: str
     applies: Callable[[bytes], bool]
-    reduce: Callable[[bytes], bytes]
-    needs_conntrack: bool = False
+    reduce: Callable[[bytes, Sequence[bytes]], bytes]
+    needs: str = ""
 
 
 def explain(
-    frames: Iterable[bytes], ours: Outputs, theirs: Outputs, *, is_tracked: bool
+    frames: Sequence[bytes], ours: Outputs, theirs: Outputs, circumstances: Collection[str] = ()
 ) -> Difference | None:
     """Return the difference that makes the outputs alike, None when there is none."""
-    frames = list(frames)
     for difference in DIFFERENCES:
-        if difference.needs_conntrack and not is_tracked:
+        if difference.needs and difference.needs not in circumstances:
             continue
-        if any(map(difference.applies, frames)) and _reduced(ours, difference) == _reduced(
-            theirs, difference
+        if any(map(difference.applies, frames)) and _reduced(ours, difference, frames) == _reduced(
+            theirs, difference, frames
         ):
             return difference
     return None
 
 
-def _reduced(outputs: Outputs, difference: Difference) -> dict[str, list[bytes]]:
-    reduced = {
-        port: sorted(filter(None, map(difference.reduce, outputs[port]))) for port in outputs
-    }
-    return {port: heard for port, heard in reduced.items() if heard}
+def _reduced(
+    outputs: Outputs, difference: Difference, sent: Sequence[bytes]
+) -> dict[str, list[bytes]]:
+    reduced = {}
+    for port, heard in outputs.items():
+        kept = sorted(filter(None, (difference.reduce(frame, sent) for frame in heard)))
+        if kept:
+            reduced[port] = kept
+    return reduced
 
 
 def _network_at(frame: bytes) -> int:
@@ -62,19 +66,17 @@ def _has_dei(frame: bytes) -> bool:
     return frame[12:14] in _TPIDS and bool(frame[14] & 0x10)
 
 
-def _without_dei(frame: bytes) -> bytes:
+def _without_dei(frame: bytes, _sent: Sequence[bytes]) -> bytes:
     return frame[:14] + bytes([frame[14] & 0xEF]) + frame[15:] if _has_dei(frame) else frame
+
+
+def _has_two_tags(frame: bytes) -> bool:
+    return frame[12:14] in _TPIDS and frame[16:18] in _TPIDS
 
 
 def _is_protocol_0(frame: bytes) -> bool:
     at = _network_at(frame)
     return frame[at - 2 : at] == b"\x08\x00" and frame[at + 9 : at + 10] == b"\0"
-
-
-def _without_ttl(frame: bytes) -> bytes:
-    """Take out TTL and header checksum."""
-    at = _network_at(frame)
-    return frame[: at + 8] + frame[at + 9 : at + 10] + frame[at + 12 :]
 
 
 def _is_neighbour_message(frame: bytes) -> bool:
@@ -93,12 +95,29 @@ def _is_fragment(frame: bytes) -> bool:
     return kind == b"\x86\xdd" and frame[at + 6 : at + 7] == b"\x2c"
 
 
-def _unless_fragment(frame: bytes) -> bytes:
+def _unless_fragment(frame: bytes, _sent: Sequence[bytes]) -> bytes:
     return b"" if _is_fragment(frame) else frame
 
 
-def _nothing(_frame: bytes) -> bytes:
+def _has_source(frame: bytes) -> bool:
+    return len(frame) > 12
+
+
+def _unless_back(frame: bytes, sent: Sequence[bytes]) -> bytes:
+    """Leave out what goes to a sender: ordinary OVN floods it until the sender is learned."""
+    return b"" if any(frame[:6] == one[6:12] for one in sent) else frame
+
+
+def _nothing(_frame: bytes, _sent: Sequence[bytes]) -> bytes:
     return b""
+
+
+def _is_to_itself(frame: bytes) -> bool:
+    at = _network_at(frame)
+    kind = frame[at - 2 : at]
+    if kind == b"\x08\x00":
+        return frame[at + 12 : at + 16] == frame[at + 16 : at + 20]
+    return kind == b"\x86\xdd" and frame[at + 8 : at + 24] == frame[at + 24 : at + 40]
 
 
 def _is_unreadable_ip4(frame: bytes) -> bool:
@@ -111,7 +130,7 @@ def _is_unreadable_ip4(frame: bytes) -> bool:
     return size < 20 or not size <= total <= len(frame) - at
 
 
-def _unless_from_nobody(frame: bytes) -> bytes:
+def _unless_from_nobody(frame: bytes, _sent: Sequence[bytes]) -> bytes:
     """Leave out IPv4 packets from 0.0.0.0 to 0.0.0.0."""
     at = _network_at(frame)
     is_from_nobody = frame[at - 2 : at] == b"\x08\x00" and frame[at + 12 : at + 20] == bytes(8)
@@ -120,8 +139,11 @@ def _unless_from_nobody(frame: bytes) -> bytes:
 
 DIFFERENCES = (
     Difference("DEI of a VLAN tag", _has_dei, _without_dei),
-    Difference("TTL of IP protocol 0", _is_protocol_0, _without_ttl),
+    Difference("what is behind two VLAN tags", _has_two_tags, _nothing),
+    Difference("TTL of IP protocol 0", _is_protocol_0, _nothing),
+    Difference("IP source and destination the same", _is_to_itself, _nothing),
     Difference("answer to an unreadable IP header", _is_unreadable_ip4, _unless_from_nobody),
     Difference("fragments held for a neighbour", _is_neighbour_message, _unless_fragment),
-    Difference("fragments in conntrack", _is_fragment, _nothing, needs_conntrack=True),
+    Difference("fragments in conntrack", _is_fragment, _nothing, needs="conntrack"),
+    Difference("answer to a new station", _has_source, _unless_back, needs="new station"),
 )

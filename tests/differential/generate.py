@@ -40,8 +40,10 @@ class _Draw:
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self.elements: list[Element] = []
-        self.plan = Plan()
+        self.plan = Plan(is_tracked=bool(chance.randrange(3)))
         self._routers: list[str] = []
+        #: Router, prefix and policy of each route: two of the same would be ECMP.
+        self._routes: set[tuple[str, str, str]] = set()
 
     def switches(self) -> None:
         """Draw one to four switches."""
@@ -161,14 +163,17 @@ class _Draw:
                         f"set Logical_Router {router} options:{option}={value}", needs=(router,),
                     )  # fmt: skip
         for port in self.plan.router_ports:
-            if port.network < _JOIN and not self._chance.randrange(6):
+            # Of two routers with the same proxy either may answer.
+            is_first = port == self.plan.gateways(port.network)[0]
+            if port.network < _JOIN and is_first and not self._chance.randrange(6):
                 self._add(
                     f"{port.name}.proxy", "arp_proxy",
                     f"set Logical_Switch_Port s-{port.name} "
                     f'options:arp_proxy="10.0.{port.network}.200 10.9.0.0/24 fd00:9::9"',
                     needs=(_needed(self.elements, port.name),),
                 )  # fmt: skip
-            if not self._chance.randrange(6):
+            # OVS translates the way behind each for both outcomes: several take it seconds.
+            if port == self.plan.router_ports[0] and self._chance.randrange(2):
                 mtu = self._chance.choice((500, 1280, 1400))
                 self._add(
                     f"{port.name}.mtu", "gateway_mtu",
@@ -265,11 +270,19 @@ class _Draw:
                     (f"10.0.{target}.0/24", join.ip4(host)),
                     (f"fd00:{target}::/64", join.ip6(host)),
                 ):  # fmt: skip
+                    if not self._is_new_route(router, prefix, ""):
+                        continue
                     self._add(
-                        f"{router}.{prefix}.{number}", "static route",
+                        f"{router}.{prefix}", "static route",
                         f"--may-exist lr-route-add {router} {prefix} {hop}",
                         needs=(router, f"join{number}"),
                     )  # fmt: skip
+
+    def _is_new_route(self, router: str, prefix: str, policy: str) -> bool:
+        route = (router, prefix, policy)
+        is_new = route not in self._routes
+        self._routes.add(route)
+        return is_new
 
     def _route(self, router: str, name: str) -> None:
         ours = [port for port in self.plan.router_ports if port.router == router]
@@ -293,11 +306,12 @@ class _Draw:
         policy = self._chance.choice(("", "", "", "--policy=src-ip "))
         if prefix.endswith("/0"):
             policy = ""  # by source it would have the priority of northd's own default
+        if not self._is_new_route(router, prefix, policy):
+            return
         kind = "static route by source" if policy else "static route"
         out = f" {port.name}" if self._chance.randrange(2) else ""
         if not self._chance.randrange(8):
             hop, out, kind = "discard", "", "discarding route"
-        # One route for a prefix: the machine has no ECMP yet.
         self._add(
             name, kind, f"--may-exist {policy}lr-route-add {router} {prefix} {hop}{out}",
             needs=(router, _needed(self.elements, port.name)),
@@ -325,9 +339,8 @@ def acl_element(chance: random.Random, plan: Plan, name: str) -> Element:
     entities = [network.switch for network in plan.networks] + plan.groups * 2
     entity = chance.choice(entities)
     direction = chance.choice(("from-lport", "to-lport"))
-    verdict = chance.choice(
-        ("allow", "allow-related", "allow-related", "allow-stateless", "drop", "reject")
-    )
+    verdicts = ["allow", "allow-stateless", "drop", "reject"]
+    verdict = chance.choice(verdicts + ["allow-related"] * 2 * plan.is_tracked)
     match = Matches(chance, plan).access(direction, entity if entity in plan.groups else None)
     options = ""
     feature = f"acl {verdict}"

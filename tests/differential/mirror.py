@@ -5,6 +5,7 @@ ovn-northd takes rows in the order of their UUIDs in places (ports of groups, ro
 databases filled by the same commands would not make the same logical flows.
 """
 
+import json
 from typing import Any
 
 from differential.rpc import Database, Rows
@@ -30,10 +31,15 @@ class Mirror:
         }
         self._known: dict[str, Rows] = {table: {} for table in self._tables}
 
-    @property
-    def tracks_connections(self) -> bool:
-        """Whether packets go through conntrack anywhere."""
-        return any(row["action"] == "allow-related" for row in self._known["ACL"].values())
+    def circumstances(self) -> list[str]:
+        """Return which of "conntrack" and "unknown addresses" play a part."""
+        found = []
+        if any(row["action"] == "allow-related" for row in self._known["ACL"].values()):
+            found.append("conntrack")
+        ports = self._known["Logical_Switch_Port"].values()
+        if any("unknown" in json.dumps(row["addresses"]) for row in ports):
+            found.append("unknown addresses")
+        return found
 
     def ports(self) -> set[str]:
         """Return the names of all switch ports."""

@@ -91,7 +91,9 @@ class OddFrames:
         return (bytes(Ether(bytes(packet))) if roll < 4 else bytes(packet),), what
 
     def fragments(self, host: Host) -> Drawn:
-        """All fragments of a datagram, in order; what is tracked is put together again."""
+        """All fragments of a datagram, in order."""
+        if self._plan.is_tracked:
+            return self._frames.large(host)
         mac, ip4, ip6 = self._headers.target(host)
         payload = UDP(sport=self._headers.fresh_port(), dport=self._chance.choice(PORTS))
         payload /= Raw(self._chance.randbytes(self._chance.choice((900, 1300))))

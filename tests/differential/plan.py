@@ -64,6 +64,9 @@ class Plan:
     groups: list[str] = field(default_factory=list)
     #: Priorities of access lists in use.
     priorities: set[int] = field(default_factory=set)
+    #: Whether access lists may track connections, and fragments be sent: not both, since the
+    #: reference puts tracked ones together and hands them out when it likes.
+    is_tracked: bool = False
     #: Ports with port security.
     secured: set[str] = field(default_factory=set)
 

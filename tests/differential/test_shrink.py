@@ -74,11 +74,11 @@ def test_a_known_difference_explains_no_more_than_it_says() -> None:
     """The DEI bit of the outer tag may differ, a bit beside it may not."""
     cleared = _TAGGED[:14] + b"\x00" + _TAGGED[15:]
     other = _TAGGED[:14] + b"\x30" + _TAGGED[15:]
-    known = explain([_TAGGED], {"p": [_TAGGED]}, {"p": [cleared]}, is_tracked=False)
+    known = explain([_TAGGED], {"p": [_TAGGED]}, {"p": [cleared]})
     assert known is not None
     assert known.name == "DEI of a VLAN tag"
-    assert explain([_TAGGED], {"p": [_TAGGED]}, {"p": [other]}, is_tracked=False) is None
-    assert explain([_TAGGED], {"p": [_TAGGED]}, {"q": [cleared]}, is_tracked=False) is None
+    assert explain([_TAGGED], {"p": [_TAGGED]}, {"p": [other]}) is None
+    assert explain([_TAGGED], {"p": [_TAGGED]}, {"q": [cleared]}) is None
 
 
 def test_a_seed_repeats_its_frames() -> None:
