@@ -53,7 +53,7 @@ class Changes:
         if not self._plan.sets:
             return None
         name = self._chance.choice(sorted(self._plan.sets))
-        members = set_members(self._chance, self._plan, self._plan.sets[name])
+        members = set_members(self._chance, self._plan, name)
         words = ",".join(f'\\"{member}\\"' for member in members)
         return Change((f'set Address_Set {name} addresses="[{words}]"',), "address set changed")
 

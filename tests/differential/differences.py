@@ -74,9 +74,13 @@ def _has_two_tags(frame: bytes) -> bool:
     return frame[12:14] in _TPIDS and frame[16:18] in _TPIDS
 
 
-def _is_protocol_0(frame: bytes) -> bool:
+def _unless_protocol_0(frame: bytes, _sent: Sequence[bytes]) -> bytes:
+    """Leave out IPv4 packets of protocol 0, and ICMP errors that quote one."""
     at = _network_at(frame)
-    return frame[at - 2 : at] == b"\x08\x00" and frame[at + 9 : at + 10] == b"\0"
+    is_ip4 = frame[at - 2 : at] == b"\x08\x00"
+    quoted = frame[at + 9] == 1 and frame[at + 20] in {3, 11} if is_ip4 else False
+    protocol = frame[at + 37 if quoted else at + 9] if is_ip4 else -1
+    return b"" if protocol == 0 else frame
 
 
 def _is_neighbour_message(frame: bytes) -> bool:
@@ -140,7 +144,7 @@ def _unless_from_nobody(frame: bytes, _sent: Sequence[bytes]) -> bytes:
 DIFFERENCES = (
     Difference("DEI of a VLAN tag", _has_dei, _without_dei),
     Difference("what is behind two VLAN tags", _has_two_tags, _nothing),
-    Difference("TTL of IP protocol 0", _is_protocol_0, _nothing),
+    Difference("TTL of IP protocol 0", _has_source, _unless_protocol_0),
     Difference("IP source and destination the same", _is_to_itself, _nothing),
     Difference("answer to an unreadable IP header", _is_unreadable_ip4, _unless_from_nobody),
     Difference("fragments held for a neighbour", _is_neighbour_message, _unless_fragment),

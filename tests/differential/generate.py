@@ -102,6 +102,10 @@ class _Draw:
                 name = f"as{version}_{number}"
                 self.plan.sets[name] = version
                 self._add(name, "address set", set_line(self._chance, self.plan, name))
+            if self._chance.randrange(2):
+                name = f"one{version}"
+                self.plan.sets[name] = version
+                self._add(name, "address set", set_line(self._chance, self.plan, name))
         for number in range(self._chance.choice((0, 1, 1, 2))):
             name = f"pg{number}"
             members = [host.port for host in self.plan.hosts if self._chance.randrange(2)]
@@ -357,13 +361,14 @@ def acl_element(chance: random.Random, plan: Plan, name: str) -> Element:
 
 def set_line(chance: random.Random, plan: Plan, name: str) -> str:
     """Return the command that makes a set with random members."""
-    members = set_members(chance, plan, plan.sets[name])
+    members = set_members(chance, plan, name)
     words = " ".join(f'addresses="\\"{member}\\""' for member in members)
     return f"create Address_Set name={name} {words}"
 
 
-def set_members(chance: random.Random, plan: Plan, version: int) -> list[str]:
-    """Return members of a set: hosts and prefixes."""
+def set_members(chance: random.Random, plan: Plan, name: str) -> list[str]:
+    """Return members of a set: hosts and prefixes, a single one for "one4" and "one6"."""
+    version = plan.sets[name]
     hosts = [host.ip4 if version == 4 else host.ip6 for host in plan.hosts]
     prefixes = [
         f"10.0.{network.number}.{chance.choice(('0/24', '8/29', '12/30'))}"
@@ -371,7 +376,9 @@ def set_members(chance: random.Random, plan: Plan, version: int) -> list[str]:
         else f"fd00:{network.number}::{chance.choice(('/64', '8/125', 'c/126'))}"
         for network in plan.networks
     ]
-    return chance.sample(hosts + prefixes, chance.randint(1, min(4, len(hosts))))
+    return chance.sample(
+        hosts + prefixes, chance.randint(1, 1 if name.startswith("one") else min(4, len(hosts)))
+    )
 
 
 def _member_line(group: str, port: str) -> str:

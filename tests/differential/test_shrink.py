@@ -87,3 +87,13 @@ def test_a_seed_repeats_its_frames() -> None:
     steps = [first.next() for _ in range(300)]
     assert steps == [second.next() for _ in range(300)]
     assert len({step.what for step in steps}) > 30
+
+
+def test_an_answer_to_a_new_station_may_be_flooded() -> None:
+    """What goes to the sender may go elsewhere too, when it was not known; nothing else may."""
+    back = _TAGGED[6:12] + _TAGGED[:6] + _TAGGED[12:]
+    more = {"p": [back], "q": [back]}
+    known = explain([_TAGGED], {"p": [back]}, more, ["new station"])
+    assert known is not None
+    assert explain([_TAGGED], {"p": [back]}, more) is None
+    assert explain([_TAGGED], {"p": [_TAGGED]}, {"q": [_TAGGED]}, ["new station"]) is None
