@@ -80,7 +80,7 @@ def test_work_grows_as_the_text_does(name: str) -> None:
     """Twice the text is about twice the work, or is refused early."""
     grow = GROWING[name]
     calls(grow(10))  # what is cached is read once
-    assert calls(grow(2000)) < 2.6 * calls(grow(1000)) + 1000
+    assert calls(grow(800)) < 2.6 * calls(grow(400)) + 1000
 
 
 @pytest.mark.parametrize(("depth", "taken"), [(100, True), (101, False)])
