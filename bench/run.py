@@ -17,10 +17,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "question",
         nargs="?",
-        choices=("all", "packet", "throughput", "hotspots"),
+        choices=("all", "packet", "throughput", "control", "hotspots"),
         default="all",
         help="packet: time per packet; throughput: TCP between namespaces beside a raw pair and a "
-        "bridge; hotspots: where a packet's time goes (needs perf); all: packet and throughput",
+        "bridge; control: start and changes with 50,000 logical flows beside ovn-controller; hotspots: "
+        "where a packet's time goes (needs perf); all: packet, throughput and control",
     )
     parser.add_argument("--rounds", type=int, help="how often each thing is measured")
     parser.add_argument("--case", default="", help="hotspots: part of the name of a case")
@@ -33,6 +34,7 @@ def main() -> int:
     rounds = {} if arguments.rounds is None else {"rounds": arguments.rounds}
     enclose()
     # Only inside, for outside the program is about to be replaced.
+    import control  # noqa: PLC0415
     import hotspots  # noqa: PLC0415
     import packet  # noqa: PLC0415
     import throughput  # noqa: PLC0415
@@ -43,6 +45,8 @@ def main() -> int:
         packet.main(**rounds)
     if arguments.question in {"all", "throughput"}:
         throughput.main(**rounds)
+    if arguments.question in {"all", "control"}:
+        control.main(**rounds)
     return 0
 
 
