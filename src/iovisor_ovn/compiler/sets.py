@@ -55,6 +55,8 @@ def parse_member(text: str) -> Member | None:
     """A member as written in Address_Set.addresses; ``None`` if it is not a host or prefix."""
     if _MAC.match(text):
         return Member(Space.ETH, int(text.replace(":", ""), 16), 48)
+    if "%" in text:
+        return None  # the zone of an address means nothing to packets
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:

@@ -44,6 +44,7 @@ _Value = TypeVar("_Value")
 
 #: Stages behind these are the agent's own.
 _TABLES = (Limit.PORTSEC_IN, Limit.PORTSEC_OUT - Limit.EGRESS)
+_PRIORITY_MAX = 0xFFFF
 #: Texts whose trees are kept: those of many flows are few, the others would never be asked again.
 _CACHE_LIMIT = 4096
 
@@ -278,6 +279,8 @@ class FlowTable:
         """Parsed texts of a flow; raises LanguageError."""
         if flow.table >= _TABLES[flow.egress]:
             raise LanguageError(f"there is no table {flow.table}", 0, flow.match)
+        if not 0 <= flow.priority <= _PRIORITY_MAX:
+            raise LanguageError(f"there is no priority {flow.priority}", 0, flow.match)
         if max(len(self._matches), len(self._actions)) > _CACHE_LIMIT:
             self._matches.clear()
             self._actions.clear()

@@ -114,6 +114,7 @@ class NeighbourTable:
         """Add or replace a row; one whose addresses cannot be read is as good as none."""
         mac, address = mac_number(row.mac), _address(row.ip)
         if mac is None or address is None:
+            _log.warn(f"neighbour_ignored row={row.uuid} ip={row.ip!r} mac={row.mac!r}")
             self.drop(row.uuid)
             return
         place = (row.datapath, row.port, str(address))
@@ -154,7 +155,9 @@ class NeighbourTable:
     def put_fdb(self, uuid: UUID, datapath_key: int, mac: str, port: int) -> None:
         """Add or replace an FDB row."""
         number = mac_number(mac)
-        new = None if number is None else _Learned(datapath_key, number, port)
+        new = None if number is None or not port else _Learned(datapath_key, number, port)
+        if new is None:
+            _log.warn(f"fdb_ignored row={uuid} mac={mac!r} port_key={port}")
         if self._fdb.get(uuid) == new:
             return
         self.drop_fdb(uuid)

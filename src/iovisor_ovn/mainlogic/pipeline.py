@@ -36,6 +36,7 @@ from iovisor_ovn.mainlogic.southbound import (
     read_datapath,
     read_flow,
     read_group,
+    read_learned,
     read_neighbour,
     read_port_binding,
     read_port_group,
@@ -342,12 +343,7 @@ class Pipeline:
         if change.kind == "delete":
             self.neighbours.drop_fdb(row.uuid)
             return
-        self.neighbours.put_fdb(
-            row.uuid,
-            int(str(getattr(row, "dp_key", 0))),
-            str(getattr(row, "mac", "")),
-            int(str(getattr(row, "port_key", 0))),
-        )
+        self.neighbours.put_fdb(row.uuid, *read_learned(row))
 
     def _template_changed(self, change: Change) -> None:
         uuid = change.row.uuid

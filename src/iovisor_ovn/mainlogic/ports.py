@@ -108,12 +108,12 @@ class PortIndex:
         new = None if change.kind == "delete" else _read_port(change.row)
         old = self._rows.pop(change.row.uuid, None)
         if old is not None and self.by_name.get(old.name) is old:
-            del self.by_name[old.name]
-            if old.datapath is not None:
-                self._names_of.get(old.datapath, set()).discard(old.name)
-            self.children.get(old.parent, set()).discard(old.name)
+            self._forget(old)
         if new is not None:
             self._rows[new.uuid] = new
+            # The row that had the name may go only after this one has come.
+            if new.name in self.by_name:
+                self._forget(self.by_name[new.name])
             self.by_name[new.name] = new
             if new.datapath is not None:
                 self._names_of.setdefault(new.datapath, set()).add(new.name)
@@ -123,6 +123,12 @@ class PortIndex:
         for name in list(touched):
             touched |= self.children.get(name, set())
         return touched
+
+    def _forget(self, port: Port) -> None:
+        del self.by_name[port.name]
+        if port.datapath is not None:
+            self._names_of.get(port.datapath, set()).discard(port.name)
+        self.children.get(port.parent, set()).discard(port.name)
 
     def _take_datapath(self, change: RowChange) -> None:
         self._routers.pop(change.row.uuid, None)

@@ -22,6 +22,7 @@ __all__ = [
     "read_datapath",
     "read_flow",
     "read_group",
+    "read_learned",
     "read_neighbour",
     "read_port_binding",
     "read_port_group",
@@ -50,6 +51,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "FDB": ("mac", "dp_key", "port_key", "timestamp"),
     "Chassis_Template_Var": ("chassis", "variables"),
 }  # fmt: skip
+
+_KEY_MAX = 0xFFFFFF
 
 
 class Row(Protocol):
@@ -151,6 +154,12 @@ def _number(row: Row, column: str) -> int:
     return int(value) if isinstance(value, int) else 0
 
 
+def _key(row: Row, column: str) -> int:
+    """A tunnel key; 0, which no row has, for one that no schema permits."""
+    number = _number(row, column)
+    return number if 0 < number <= _KEY_MAX else 0
+
+
 def _map(row: Row, column: str) -> dict[str, str]:
     value = getattr(row, column, {})
     return dict(value) if isinstance(value, dict) else {}
@@ -190,7 +199,7 @@ def read_datapath(row: Row) -> Datapath:
     external_ids = _map(row, "external_ids")
     return Datapath(
         uuid=row.uuid,
-        key=_number(row, "tunnel_key"),
+        key=_key(row, "tunnel_key"),
         name=external_ids.get("name", ""),
         is_router="logical-router" in external_ids or _text(row, "type") == "logical-router",
     )
@@ -208,7 +217,7 @@ def read_port_binding(row: Row) -> PortBinding | None:
         type=_text(row, "type"),
         options=_map(row, "options"),
         datapath=datapath,
-        key=_number(row, "tunnel_key"),
+        key=_key(row, "tunnel_key"),
         parent=_text(row, "parent_port"),
         tag=_number(row, "tag"),
         chassis=str(getattr(chassis, "name", "")),
@@ -236,7 +245,7 @@ def read_group(row: Row) -> Group | None:
     if datapath is None:
         return None
     ports = read_references(row, "ports")
-    return Group(row.uuid, datapath, _text(row, "name"), _number(row, "tunnel_key"), ports)
+    return Group(row.uuid, datapath, _text(row, "name"), _key(row, "tunnel_key"), ports)
 
 
 def read_references(row: Row, column: str) -> tuple[UUID, ...]:
@@ -247,6 +256,11 @@ def read_references(row: Row, column: str) -> tuple[UUID, ...]:
 def read_port_group(row: Row) -> PortGroup:
     """A Port_Group."""
     return PortGroup(_text(row, "name"), frozenset(str(item) for item in _list(row, "ports")))
+
+
+def read_learned(row: Row) -> tuple[int, str, int]:
+    """An FDB row: datapath key, MAC address, port key."""
+    return _key(row, "dp_key"), _text(row, "mac"), _key(row, "port_key")
 
 
 def read_neighbour(row: Row) -> Neighbour | None:
