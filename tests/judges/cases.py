@@ -117,7 +117,9 @@ def _history(rng: random.Random, court: Court, any_state: bool, packets: int) ->
 
 def _once_more(rng: random.Random, packet: Packet, *, any_state: bool) -> Packet:
     """The same packet, or one that differs in a bit: a machine that remembers must notice."""
-    names = [name for name in packet.fields if name not in _SHAPING
+    hidden = _L4_WRITES if packet.fields.get("ip.frag") else ()
+    names = [name for name in packet.fields
+             if name not in _SHAPING and not name.startswith(hidden)
              and (any_state or name not in STATE)]  # fmt: skip
     if rng.random() < 0.3 or not names:
         return packet
