@@ -115,8 +115,8 @@ def _add_vms(hypervisor: Hypervisor, size: region.Size) -> set[str]:
         hypervisor.namespace.ip(
             f"link add {vm.name} type veth peer name {vm.name}-vm", f"link set {vm.name} up"
         )
-        words += ["--", "add-port", "br-int", vm.name,
-                  "--", "set", "Interface", vm.name, f"external_ids:iface-id={vm.name}"]  # fmt: skip
+        words += ["--", "add-port", "br-int", vm.name]
+        words += ["--", "set", "Interface", vm.name, f"external_ids:iface-id={vm.name}"]
     hypervisor.vsctl("--no-wait", "--may-exist", "add-br", "br-int", *words)
     return {vm.name for vm in vms}
 

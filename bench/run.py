@@ -20,8 +20,8 @@ def _arguments() -> argparse.Namespace:
         choices=("all", "packet", "throughput", "control", "hotspots"),
         default="all",
         help="packet: time per packet; throughput: TCP between namespaces beside a raw pair and a "
-        "bridge; control: start and changes with 50,000 logical flows beside ovn-controller; hotspots: "
-        "where a packet's time goes (needs perf); all: packet, throughput and control",
+        "bridge; control: start and changes with 50,000 logical flows beside ovn-controller; "
+        "hotspots: where a packet's time goes (needs perf); all: packet, throughput and control",
     )
     parser.add_argument("--rounds", type=int, help="how often each thing is measured")
     parser.add_argument("--case", default="", help="hotspots: part of the name of a case")

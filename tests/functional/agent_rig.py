@@ -192,6 +192,9 @@ class FakePipeline:
     def recompute(self) -> None:
         """Nothing is kept that could be old."""
 
+    def breathe_by(self, breathe: Callable[[], None]) -> None:
+        """There is no long work here but `on_update`'s."""
+
     def close(self, *, keep: bool) -> None:
         """Note how."""
         self.kept = keep

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import ovs.poller
 import pytest
 
 from functional.agent_rig import Rig, Servers
@@ -90,6 +91,40 @@ def test_promises_wait_for_the_data_plane(rig: Rig) -> None:
         lambda: "77" in servers.sb("--bare", "--columns=nb_cfg", "list", "chassis_private").split()
     )
     rig.until(lambda: 'ovn-nb-cfg="77"' in servers.vs("get", "bridge", "br-int", "external_ids"))
+
+
+def test_what_comes_in_the_midst_of_work_is_not_promised(rig: Rig) -> None:
+    """Rows that arrive while the data plane works count from the next pass on, and do count."""
+    controller, pipeline = rig.controller, rig.pipeline
+    rig.settle()
+    southbound = controller.southbound
+    assert southbound is not None
+    answers: list[str] = []
+    controller.on_breath = lambda: answers.append("breathed")
+
+    def number() -> int:
+        return int(next(iter(southbound.tables["SB_Global"].rows.values())).nb_cfg)
+
+    before = number()
+    promised: list[int | None] = []
+
+    def work() -> None:
+        pipeline.on_update = lambda: promised.append(controller.live_nb_cfg)
+        rig.servers.nb("set", "nb_global", ".", f"nb_cfg={before + 7}")
+        deadline = time.monotonic() + 20
+        while number() == before:
+            assert time.monotonic() < deadline, "the rows never came"
+            poller = ovs.poller.Poller()
+            southbound.wait(poller)
+            poller.timer_wait(50)
+            poller.block()
+            controller.breathe()
+
+    pipeline.on_update = work
+    controller.recompute()
+    rig.until(lambda: controller.live_nb_cfg == before + 7)
+    assert answers
+    assert promised[0] == before
 
 
 def test_sync_returns(rig: Rig) -> None:

@@ -113,6 +113,7 @@ def _live(command_line: CommandLine, directories: Directories, override: str | N
     controller = Controller(opened.parts, override)
     directories.ovn_run.mkdir(parents=True, exist_ok=True)
     control = open_control(command_line.unixctl, controller, opened.describe)
+    controller.on_breath = control.server.run
     _log.info(f"agent_started pid={os.getpid()} database={command_line.database}")
     _start(command_line, directories, controller, control)
     while not control.is_exiting:

@@ -53,6 +53,7 @@ __all__ = [
 _log = ovs.vlog.Vlog("controller")
 
 _RETRY_MS = 1000
+_BREATH_MS = 100
 _ZONED_TYPES = ("localnet", "l2gateway")
 
 Columns = Mapping[str, Sequence[str]]
@@ -121,6 +122,10 @@ class Controller:
         self._owes_chassis = True
         self._owes_local = True
         self._own_rows: dict[str, UUID] = {}
+        self.on_breath: Callable[[], None] = lambda: None
+        self._breath_due_ms = 0
+        self._has_breathed = False
+        parts.pipeline.breathe_by(self.breathe)
 
     @property
     def is_working(self) -> bool:
@@ -161,6 +166,8 @@ class Controller:
 
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Wake the poller when `run` has something to do."""
+        if self._has_breathed:
+            poller.immediate_wake()  # what was read then is not at the sockets any more
         for chore in self._parts.chores:
             chore.wait(poller)
         self._parts.local.wait(poller)
@@ -173,6 +180,20 @@ class Controller:
             poller.timer_wait_until(self._retry_at_ms)
         if self.bindings.next_due_ms is not None:
             poller.timer_wait_until(self.bindings.next_due_ms)
+
+    def breathe(self) -> None:
+        """Answer whoever asks and keep connections alive; for the midst of long work.
+
+        The rows that come are replicated, and taken up by the next pass.
+        """
+        if ovs.timeval.msec() < self._breath_due_ms:
+            return
+        self.on_breath()
+        self._parts.local.run()
+        if self.southbound is not None:
+            self.southbound.run()
+        self._has_breathed = True
+        self._breath_due_ms = ovs.timeval.msec() + _BREATH_MS
 
     def recompute(self) -> None:
         """Work everything out again on the next pass."""
@@ -236,6 +257,7 @@ class Controller:
     # Reading --------------------------------------------------------------------------------
 
     def _read(self) -> None:
+        self._has_breathed = False
         local = self._parts.local
         local.run()
         self._local_changes += local.changes()
@@ -317,6 +339,7 @@ class Controller:
         if not changed or ovs.timeval.msec() < self._retry_at_ms:
             return
         changes, self._changes = self._changes, []
+        nb_cfg = self._read_nb_cfg()  # of these changes; breathing may bring later ones
         self._is_stale = True
         try:
             self._parts.pipeline.update(
@@ -332,7 +355,6 @@ class Controller:
         self._is_stale = False
         self._retry_at_ms = 0
         self.bindings.is_live()
-        nb_cfg = self._read_nb_cfg()
         if nb_cfg != self.live_nb_cfg:
             self.live_nb_cfg = nb_cfg
             self._owes_chassis = self._owes_local = True

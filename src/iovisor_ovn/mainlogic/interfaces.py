@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the controller needs of the parts that it joins, so that tests can stand in for them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import ovs.poller
@@ -14,6 +14,9 @@ __all__ = ["Chore", "Events", "Pipeline", "Vswitch"]
 
 class Pipeline(Protocol):
     """Southbound rows into the data plane."""
+
+    def breathe_by(self, breathe: Callable[[], None]) -> None:
+        """Let ``breathe`` be called every few milliseconds in the midst of long work."""
 
     def update(
         self,

@@ -6,7 +6,7 @@ something else on each. Every unit remembers what it asked for (ports, sets, res
 that a change of a row leads to the units that depend on it and to no others.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
@@ -47,6 +47,7 @@ _TABLES = (Limit.PORTSEC_IN, Limit.PORTSEC_OUT - Limit.EGRESS)
 _PRIORITY_MAX = 0xFFFF
 #: Texts whose trees are kept: those of many flows are few, the others would never be asked again.
 _CACHE_LIMIT = 4096
+_UNITS_A_BREATH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,8 @@ class FlowTable:
         self._address_sets = address_sets
         self.symbols = SymbolTable.default()
         self.templates: Mapping[str, str] = {}
+        #: Called every few milliseconds while flows are compiled.
+        self.breathe: Callable[[], None] = lambda: None
         self.flows: dict[UUID, Flow] = {}
         self.diagnostics: dict[UUID, Diagnostic] = {}
         self.unsupported: dict[str, set[Unit]] = {}
@@ -216,6 +219,8 @@ class FlowTable:
                 self._dirty.add(unit)
                 raise
             count += 1
+            if not count % _UNITS_A_BREATH:
+                self.breathe()
         if count:
             self._use.look_again()
         return count

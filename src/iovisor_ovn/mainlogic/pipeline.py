@@ -173,6 +173,10 @@ class Pipeline:
         if self._set_use.forget_unused():
             self._applier.apply()
 
+    def breathe_by(self, breathe: Callable[[], None]) -> None:
+        """Let ``breathe`` be called every few milliseconds in the midst of long work."""
+        self.flows.breathe = breathe
+
     def recompute(self) -> None:
         """Compile everything again at the next update."""
         self.flows.recompile()

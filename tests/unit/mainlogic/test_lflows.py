@@ -7,6 +7,7 @@ import pytest
 
 from iovisor_ovn.abi import Limit
 from iovisor_ovn.errors import MapFullError
+from iovisor_ovn.mainlogic import lflows
 from unit.mainlogic.contents import waste
 from unit.mainlogic.rig import Rig
 
@@ -345,3 +346,12 @@ def test_literal_sets_go_with_their_flows(rig: Rig) -> None:
     rig.update()
     assert rig.contents.members == {}
     assert not any(name.startswith("{") for name, _number in rig.pipeline.sets.items())
+
+
+def test_long_work_breathes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While many flows are compiled, others get their turn again and again."""
+    monkeypatch.setattr(lflows, "_UNITS_A_BREATH", 2)
+    breaths: list[int] = []
+    rig.pipeline.breathe_by(lambda: breaths.append(1))
+    rig.pipeline.recompute()
+    assert len(breaths) == compiled(rig) // 2 > 0
