@@ -352,6 +352,8 @@ def test_long_work_breathes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """While many flows are compiled, others get their turn again and again."""
     monkeypatch.setattr(lflows, "_UNITS_A_BREATH", 2)
     breaths: list[int] = []
+    for priority in range(5):
+        rig.flow(priority=priority)
     rig.pipeline.breathe_by(lambda: breaths.append(1))
     rig.pipeline.recompute()
     units = compiled(rig)
