@@ -211,6 +211,7 @@ class Rig:
             self.machine.renew()
         for key_class, keys in enumerate(delta.gone):
             self.machine.delete_entries(key_class, keys)
+        self.image.settle()
 
     def write_list(self, numbers: tuple[int, ...]) -> int:
         """Index of a list in the machine."""

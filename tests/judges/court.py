@@ -187,6 +187,7 @@ class ImageBench:
     def apply(self) -> None:
         """Drain the image."""
         self.reference.apply(self.image.drain())
+        self.image.settle()
 
     def change_members(self, changes: Mapping[Member, tuple[int, ...]]) -> None:
         """Hand on."""

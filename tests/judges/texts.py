@@ -159,7 +159,8 @@ class _Matches:
     def _number(self, symbol: Symbol, *, negated: bool) -> str:
         rng = self.rng
         if symbol.level is Level.NOMINAL:
-            return f"{symbol.name} {'!=' if negated else '=='} {self._values(symbol, 0, 0)}"
+            values = self._values(symbol, 0, symbol.width - 1)
+            return f"{symbol.name} {'!=' if negated else '=='} {values}"
         low, high = self._bits(symbol)
         name = symbol.name if high - low + 1 == symbol.width else f"{symbol.name}[{low}..{high}]"
         width = high - low + 1
@@ -182,7 +183,7 @@ class _Matches:
         return low, min(low + self.rng.choice([0, 0, 2, 3, 7, 20]), symbol.width - 1)
 
     def _value(self, symbol: Symbol, low: int, high: int) -> str:
-        width = high - low + 1 if high else symbol.width
+        width = high - low + 1
         base = draw_value(self.rng, symbol.name, symbol.width)
         value = base >> low & (1 << width) - 1
         return format_value(self.rng, value, width)
@@ -190,7 +191,7 @@ class _Matches:
     def _values(self, symbol: Symbol, low: int, high: int) -> str:
         """What `==` may be followed by: a value, a masked value, a set of them."""
         rng = self.rng
-        whole = not high or high - low + 1 == symbol.width
+        whole = high - low + 1 == symbol.width
         count = rng.choice([1, 1, 1, 1, 2, 3, 5, 20])
         if count == 1:
             return self._member(symbol, low, high, whole=whole)
@@ -217,7 +218,7 @@ class _Matches:
     def _masked(self, symbol: Symbol, low: int, high: int, *, whole: bool) -> str:
         """A value with a prefix length, if it is an address, or with any mask."""
         rng = self.rng
-        width = high - low + 1 if high else symbol.width
+        width = high - low + 1
         value = draw_value(rng, symbol.name, symbol.width) >> low & (1 << width) - 1
         if whole and symbol.width != 48:
             prefix = rng.choice([0, 1, 8, 24, 29, 30, symbol.width - 2, symbol.width])
