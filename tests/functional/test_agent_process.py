@@ -111,6 +111,15 @@ def test_detached_agent_serves(host: Host) -> None:
     assert [port["port"] for port in shown["ports"]] == ["p1"]
     assert "p1" in host.run("show").stdout
     host.appctl("recompute")
+    host.appctl("lflow-cache/flush")
+    host.appctl("sb-cluster-state-reset")
+    assert "cache-expr" in host.appctl("lflow-cache/show-stats")
+    counts = host.appctl("inc-engine/show-stats")
+    assert int(counts.split("compute:")[2].split()[0]) > 0
+    host.appctl("inc-engine/clear-stats")
+    assert host.appctl("group-table-list") == host.appctl("meter-table-list") == ""
+    with pytest.raises(subprocess.CalledProcessError):
+        host.appctl("inject-pkt", "ip4")
     host.appctl("vlog/set", "binding:file:dbg")
     assert "binding" in host.appctl("vlog/list")
     pid = host.pid

@@ -161,6 +161,21 @@ def test_local_database_that_goes_away_stops_nothing(rig: Rig) -> None:
     assert servers.chassis_of("p1") == "hv1"
 
 
+def test_chassis_that_another_writes_is_contended_calmly(rig: Rig) -> None:
+    """Two agents with one system-id undo each other: that is named, and answered ever later."""
+    servers = rig.servers
+    mine = servers.sb("get", "chassis", "hv1", "hostname")
+    pauses: list[int] = []
+    while not (problems := rig.controller.problems()):
+        assert len(pauses) < 10
+        servers.sb("set", "chassis", "hv1", "hostname=another")
+        rig.until(lambda: servers.sb("get", "chassis", "hv1", "hostname") == mine)
+        pauses.append(rig.controller._chassis_pause_ms)
+    assert problems[0]["what"] == "chassis_contended"
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > pauses[0]
+
+
 @pytest.mark.needs_bpf
 @pytest.mark.needs_netns
 @pytest.mark.skipif(not OBJECT_PATH.exists(), reason="needs the BPF object: run make bpf")

@@ -24,6 +24,14 @@ __all__ = ["Control", "open_control"]
 _log = ovs.vlog.Vlog("control")
 
 
+_RUNS = ("recompute", "compute", "cancel")
+_NOT_OFFERED = {
+    "inject-pkt": "not supported; send the packet from the port's device, or ask ovn-trace(8)",
+    "debug/pause": "not supported; end the agent with SIGTERM, traffic goes on",
+    "debug/resume": "not supported; the agent never pauses",
+}
+
+
 @dataclass(slots=True)
 class Control:
     """The socket, and what it was told."""
@@ -65,6 +73,16 @@ def open_control(
     _register("connection-status", 0, lambda: _connection_status(controller))
     _register("ct-zone-list", 0, lambda: _zone_list(controller))
     _register("recompute", 0, lambda: controller.recompute())  # noqa: PLW0108 - reply is None
+    _register("inc-engine/recompute", 0, lambda: controller.recompute())  # noqa: PLW0108
+    _register("inc-engine/show-stats", 0, lambda: _engine_statistics(controller))
+    _register("inc-engine/clear-stats", 0, controller.statistics.clear)
+    _register("lflow-cache/flush", 0, lambda: controller.recompute())  # noqa: PLW0108
+    _register("lflow-cache/show-stats", 0, lambda: _cache_statistics(describe()))
+    _register("sb-cluster-state-reset", 0, lambda: _reset_cluster_state(controller))
+    _register("group-table-list", 0, lambda: "")  # there is no OpenFlow, hence no group or meter
+    _register("meter-table-list", 0, lambda: "")
+    for name, instead in _NOT_OFFERED.items():
+        _refuse(name, instead)
     _register("list-commands", 0, _list_commands)
     _register("debug/status", 0, lambda: "running")
     _register("iovisor/show", 0, lambda: _show(controller, describe))
@@ -75,6 +93,33 @@ def _register(name: str, most: int, answer: Callable[[], str | None]) -> None:
     ovs.unixctl.command_register(
         name, "", 0, most, lambda connection, _arguments, _aux: connection.reply(answer()), None
     )
+
+
+def _refuse(name: str, instead: str) -> None:
+    ovs.unixctl.command_register(
+        name, "", 0, 1,
+        lambda connection, _arguments, _aux: connection.reply_error(f"{name}: {instead}"), None,
+    )  # fmt: skip
+
+
+def _engine_statistics(controller: Controller) -> str:
+    counts = controller.statistics
+    return "".join(
+        f"Node: {node}\n" + "".join(f"- {what}: {counts[node, what]:>12}\n" for what in _RUNS)
+        for node in ("pipeline",)
+    )
+
+
+def _cache_statistics(described: Mapping[str, object]) -> str:
+    cached = described["cached"]
+    assert isinstance(cached, dict)
+    lines = {"total": sum(cached.values()), **{f"cache-{name}": n for name, n in cached.items()}}
+    return "Enabled: true\n" + "".join(f"{name:<16}: {n}\n" for name, n in lines.items())
+
+
+def _reset_cluster_state(controller: Controller) -> None:
+    if controller.southbound is not None:
+        controller.southbound.reset_cluster_state()
 
 
 def _on_exit(connection: UnixctlConnection, arguments: list[str], control: Control) -> None:

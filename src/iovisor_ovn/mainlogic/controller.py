@@ -15,6 +15,7 @@ out from the rows on every pass, so writes that were lost come again by themselv
 """
 
 import socket
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -54,6 +55,9 @@ _log = ovs.vlog.Vlog("controller")
 
 _RETRY_MS = 1000
 _BREATH_MS = 100
+#: Whoever changes our Chassis row back is answered ever more slowly: first and longest pause.
+_CHASSIS_PAUSE_MS = (250, 8000)
+_CHASSIS_CALM_MS = 20_000
 _ZONED_TYPES = ("localnet", "l2gateway")
 
 Columns = Mapping[str, Sequence[str]]
@@ -111,6 +115,9 @@ class Controller:
         self._changes: list[RowChange] = []
         self._local_changes: list[RowChange] = []
         self._notes: dict[str, str] = {}
+        self._chassis_pause_ms = 0
+        self._chassis_written_ms = 0
+        self.statistics: Counter[tuple[str, str]] = Counter()
         self._zones_restored = False
         self._is_stale = True
         self._retry_at_ms = 0
@@ -176,6 +183,8 @@ class Controller:
             self.southbound.wait(poller)
         if self._events is not None:
             self._events.wait(poller)
+        if self._owes_chassis and self._is_chassis_paused:
+            poller.timer_wait_until(self._chassis_written_ms + self._chassis_pause_ms)
         if self._retry_at_ms:
             poller.timer_wait_until(self._retry_at_ms)
         if self.bindings.next_due_ms is not None:
@@ -198,6 +207,7 @@ class Controller:
     def recompute(self) -> None:
         """Work everything out again on the next pass."""
         self._parts.pipeline.recompute()
+        self.statistics["pipeline", "recompute"] += 1
         self._is_stale = True
 
     def problems(self) -> list[dict[str, str]]:
@@ -341,6 +351,7 @@ class Controller:
         changes, self._changes = self._changes, []
         nb_cfg = self._read_nb_cfg()  # of these changes; breathing may bring later ones
         self._is_stale = True
+        self.statistics["pipeline", "compute"] += 1
         try:
             self._parts.pipeline.update(
                 changes, held, dict(self.zones.current), self.options.chassis
@@ -349,6 +360,7 @@ class Controller:
             _log.err(f"update_failed error={str(error)!r} retry_ms={_RETRY_MS}")
             self._retry_at_ms = ovs.timeval.msec() + _RETRY_MS
             self._notes["update_failed"] = str(error)
+            self.statistics["pipeline", "cancel"] += 1
             return
         self._updated = held
         self._notes.pop("update_failed", None)
@@ -376,12 +388,37 @@ class Controller:
             return
         writes: list[Write] = []
         if self._owes_chassis:
-            writes = self._plan_chassis(southbound) + self._plan_nb_cfg(southbound)
-            self._owes_chassis = bool(writes)
+            writes = self._calmly(self._plan_chassis(southbound)) + self._plan_nb_cfg(southbound)
+            self._owes_chassis = bool(writes) or self._is_chassis_paused
         rows = southbound.tables["Port_Binding"].rows
         chassis = self._own_row(southbound, "Chassis")
         writes += self.bindings.plan(rows, chassis, ovs.timeval.msec())
         _write(southbound, writes)
+
+    @property
+    def _is_chassis_paused(self) -> bool:
+        return int(ovs.timeval.msec()) < self._chassis_written_ms + self._chassis_pause_ms
+
+    def _calmly(self, writes: list[Write]) -> list[Write]:
+        """Put off what was written just now and has become wrong again: somebody else writes it."""
+        now = ovs.timeval.msec()
+        is_calm = now >= self._chassis_written_ms + _CHASSIS_CALM_MS
+        if is_calm:
+            self._chassis_pause_ms = 0
+            self._notes.pop("chassis_contended", None)
+        if not writes or self._is_chassis_paused:
+            return []
+        if not is_calm:
+            first, longest = _CHASSIS_PAUSE_MS
+            self._chassis_pause_ms = min(max(first, 2 * self._chassis_pause_ms), longest)
+            if self._chassis_pause_ms >= 4 * first:
+                self._note(
+                    "chassis_contended",
+                    f"something else writes chassis {self.options.chassis}: is there another "
+                    "agent with this system-id?",
+                )
+        self._chassis_written_ms = now
+        return writes
 
     def _plan_chassis(self, southbound: Database) -> list[Write]:
         bridge = self._rows.bridge(self.options.bridge)

@@ -133,6 +133,11 @@ class FlowTable:
         self._matches: dict[str, tuple[Conjunction, ...]] = {}
         self._actions: dict[tuple[str, bool, int], ActionList] = {}
 
+    @property
+    def cached(self) -> dict[str, int]:
+        """Texts that need no parsing again: matches (``expr``) and actions."""
+        return {"expr": len(self._matches), "actions": len(self._actions)}
+
     # -- rows ----------------------------------------------------------------------------
 
     def put(self, flow: Flow) -> None:

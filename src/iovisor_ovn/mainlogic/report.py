@@ -63,6 +63,7 @@ class PipelineReport(TypedDict):
     errors: list[FlowError]
     drops: list[DropReport]
     fast_path: dict[str, int]
+    cached: dict[str, int]
     maps: list[MapUse]
 
 
@@ -83,6 +84,7 @@ def report(pipeline: Pipeline) -> PipelineReport:
             for reason, packets in sorted(pipeline.machine.drops().items())
         ],
         fast_path={kind.name.lower(): count for kind, count in pipeline.machine.replays().items()},
+        cached=pipeline.flows.cached,
         maps=_maps(pipeline),
     )
 

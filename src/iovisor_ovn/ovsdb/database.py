@@ -201,6 +201,11 @@ class Database:
         self.remote = remote
         self._reopen()
 
+    def reset_cluster_state(self) -> None:
+        """Accept a member that is behind what was seen: the cluster was made anew."""
+        if self._idl is not None:
+            self._idl._min_index = 0  # noqa: SLF001 - the package has no public way
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Set, insert and delete inside; sent at the end, the answer is not waited for.
