@@ -39,10 +39,12 @@ FUZZ_FLAGS = -max_total_time=$(TIME) -timeout=10 -artifact_prefix=$(FUZZ)/ -prin
 PARSE_HOST_FLAGS := tests/unit/bpf_lib/parse_host.flags
 LANGUAGE_JUDGES := tests/unit/compiler/test_judges.py tests/bpf/machine/test_machine_judges.py \
 	tests/functional/test_ovn_parser.py
+# The release of OVN that demo, functional, system and differential tests run with: 23.03 or 25.03.
+OVN ?= 23.03
 
-.PHONY: help build bpf demo demo-up demo-down lint fmt type test test-unit coverage \
+.PHONY: help build bpf demo demo-up demo-down lint fmt type test test-release test-unit coverage \
 	test-bpf test-functional test-system test-differential differential fuzz-language fuzz-parser \
-	bench docs clean
+	bench docs clean ovn-root
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -51,11 +53,11 @@ build: $(BIN)/iovisor-ovn bpf ## leave a working .venv/bin/iovisor-ovn
 
 bpf: $(BPF_OBJECT) ## compile and link the eBPF programs
 
-demo: build ## build a small cloud, show who may reach whom, remove it
-	$(AS_ROOT) $(BIN)/python -m iovisor_ovn.demo run
+demo: build ovn-root ## build a small cloud, show who may reach whom, remove it
+	$(AS_ROOT) $(BIN)/python -m iovisor_ovn.demo run --ovn=$(OVN)
 
-demo-up: build ## the same cloud, kept running; prints what to try
-	$(AS_ROOT) $(BIN)/python -m iovisor_ovn.demo up
+demo-up: build ovn-root ## the same cloud, kept running; prints what to try
+	$(AS_ROOT) $(BIN)/python -m iovisor_ovn.demo up --ovn=$(OVN)
 
 demo-down: build ## remove what demo-up left
 	$(AS_ROOT) $(BIN)/python -m iovisor_ovn.demo down
@@ -76,8 +78,11 @@ fmt: $(VENV_READY) $(PACKAGES_READY) ## rewrite files in the house's style
 	$(BIN)/ruff format
 	$(CLANG_FORMAT) -i $(C_FILES)
 
-test: lint build ## every tier
-	$(AS_ROOT) $(PYTEST) $(ARGS)
+test: lint build ovn-root ## every tier
+	$(AS_ROOT) $(PYTEST) --ovn=$(OVN) $(ARGS)
+
+test-release: build ovn-root ## the tiers that depend on the release: make test-release OVN=25.03
+	$(AS_ROOT) $(PYTEST) tests/functional tests/system tests/differential --ovn=$(OVN) $(ARGS)
 
 test-unit: $(VENV_READY) ## no privileges, under a minute
 	$(PYTEST) tests/unit $(ARGS)
@@ -89,14 +94,14 @@ coverage: $(VENV_READY) ## which branches the unit tests reach
 test-bpf: build ## packets through loaded programs
 	$(AS_ROOT) $(PYTEST) tests/bpf $(ARGS)
 
-test-functional: build ## real database servers, no traffic
-	$(AS_ROOT) $(PYTEST) tests/functional $(ARGS)
+test-functional: build ovn-root ## real database servers, no traffic
+	$(AS_ROOT) $(PYTEST) tests/functional --ovn=$(OVN) $(ARGS)
 
-test-system: build ## namespaces and traffic; ARGS=--flavor=ovn asks ordinary OVN
-	$(AS_ROOT) $(PYTEST) tests/system $(ARGS)
+test-system: build ovn-root ## namespaces and traffic; ARGS=--flavor=ovn asks ordinary OVN
+	$(AS_ROOT) $(PYTEST) tests/system --ovn=$(OVN) $(ARGS)
 
-test-differential: build ## recorded cases beside ordinary OVN
-	$(AS_ROOT) $(PYTEST) tests/differential $(ARGS)
+test-differential: build ovn-root ## recorded cases beside ordinary OVN
+	$(AS_ROOT) $(PYTEST) tests/differential --ovn=$(OVN) $(ARGS)
 
 # How many cases or packets, and the seed of the first: make fuzz-language N=1000 SEED=7
 N ?=
@@ -106,8 +111,8 @@ fuzz-language: build ## random flows, packets and texts before three judges and 
 	$(AS_ROOT) $(PYTEST) -q --timeout=0 $(LANGUAGE_JUDGES) --fuzz-count=$(or $(N),300) \
 		$(if $(SEED),--fuzz-seed=$(SEED)) $(ARGS)
 
-differential: build ## random packets beside ordinary OVN; N=packets SEED=number ARGS='--replay FILE'
-	$(AS_ROOT) env PYTHONPATH=src:tests $(BIN)/python -m differential.run \
+differential: build ovn-root ## random packets beside ordinary OVN; N=packets SEED=number ARGS='--replay FILE'
+	$(AS_ROOT) env PYTHONPATH=src:tests $(BIN)/python -m differential.run --ovn=$(OVN) \
 		--packets $(or $(N),10000) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 # Seconds that each of the two parsers is fuzzed.
@@ -150,6 +155,10 @@ $(VENV_READY): pyproject.toml tools/setup.sh
 	touch $@
 
 $(BIN)/iovisor-ovn: $(VENV_READY)
+
+# Is quick when there is nothing to do.
+ovn-root:
+	tools/ovn-root.sh $(OVN)
 
 # -- eBPF --------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from _pytest.terminal import TerminalReporter
 
+from support.central import RELEASES
+
 pytest_plugins = ["support.fixtures", "support.fuzzing"]
 
 #: The cheap ones first, so that a plain fault shows soon.
@@ -18,7 +20,7 @@ _COUNTS = pytest.StashKey[Counter[tuple[str, bool]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--flavor``."""
+    """Add ``--flavor`` and ``--ovn``."""
     parser.addoption(
         "--flavor",
         choices=("iovisor", "ovn"),
@@ -26,12 +28,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what runs on the hypervisors of the system tests: our agent, or ordinary OVN "
         "(ovn-controller and ovs-vswitchd with the user space data path)",
     )
+    parser.addoption(
+        "--ovn",
+        choices=RELEASES,
+        default=RELEASES[0],
+        help="the release of OVN that functional, system and differential tests run with; "
+        "tools/ovn-root.sh builds the tree of one that is not installed",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start counting."""
     config.stash[_COUNTS] = Counter()
     config.pluginmanager.register(_TierCount(config.stash[_COUNTS]), "tier-count")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which OVN runs."""
+    return f"OVN: {config.getoption('--ovn')}"
 
 
 def _tier(path: Path) -> str:

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Install the Debian packages that are missing: `setup.sh base` for the virtual environment
-# and the unit tests, `setup.sh all` for building and for every test. Nothing is asked of the
-# network when all are there. Daemons that come with the packages are neither started nor
+# and the unit tests, `setup.sh all` for building and for every test, `setup.sh releases` for
+# tools/ovn-root.sh. Nothing is asked of the network when all are there. Daemons that come with the packages are neither started nor
 # enabled: the demo and the tests run their own, in directories of their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,6 +14,7 @@ all_packages=(
 	ovn-central ovn-host ovn-common openvswitch-switch openvswitch-common
 	iproute2 iperf3 tcpdump iputils-ping traceroute netcat-openbsd ethtool nftables procps
 )
+release_packages=(debootstrap)
 services=(openvswitch-switch ovs-vswitchd ovsdb-server ovs-record-hostname
 	ovn-central ovn-northd ovn-ovsdb-server-nb ovn-ovsdb-server-sb ovn-host ovn-controller iperf3)
 
@@ -78,13 +79,14 @@ install() {
 case "${1:-}" in
 base) mapfile -t wanted < <(missing "${base_packages[@]}") ;;
 all) mapfile -t wanted < <(missing "${all_packages[@]}") ;;
+releases) mapfile -t wanted < <(missing "${release_packages[@]}") ;;
 install) # the part that needs root; called by this script
 	shift
 	install "$@"
 	exit
 	;;
 *)
-	echo "usage: $0 base|all" >&2
+	echo "usage: $0 base|all|releases" >&2
 	exit 2
 	;;
 esac

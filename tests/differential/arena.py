@@ -23,9 +23,9 @@ from differential.mirror import Mirror
 from differential.side import FENCE, FENCE_LINES, Outputs, Side
 from differential.southbound import flows, learned
 from differential.topology import Topology
-from iovisor_ovn.demo.central import INSTALLED, Release
 from iovisor_ovn.demo.places import sweep
 from iovisor_ovn.demo.processes import until
+from iovisor_ovn.demo.releases import INSTALLED, Release
 
 __all__ = ["Arena", "Arenas", "Mismatch"]
 

@@ -23,6 +23,7 @@ from differential.shrink import shrink
 from differential.side import SideDiedError
 from differential.traffic import Traffic
 from iovisor_ovn.demo.places import sweep
+from iovisor_ovn.demo.releases import INSTALLED, RELEASES, find_release
 
 __all__ = ["Comparison", "Report", "compare", "show"]
 
@@ -152,13 +153,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--packets", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--ovn", choices=RELEASES, default=INSTALLED.name)
     parser.add_argument("--replay", type=Path, default=None)
     parser.add_argument("--shrink-s", type=float, default=60.0)
     parser.add_argument("--out", type=Path, default=Path("build/differential"))
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="ivd-"))
     try:
-        with Arenas(directory) as arenas:
+        with Arenas(directory, find_release(arguments.ovn)) as arenas:
             if arguments.replay is not None:
                 case = load(arguments.replay)
                 unlike = judge(arenas, case)

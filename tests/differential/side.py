@@ -19,8 +19,9 @@ from scapy.layers.l2 import Ether
 from differential.ends import Ends
 from differential.rpc import Database, Rpc
 from differential.southbound import ready_ports
-from iovisor_ovn.demo.central import INSTALLED, Central, Release
+from iovisor_ovn.demo.central import Central
 from iovisor_ovn.demo.processes import CommandFailed, read_pid, until
+from iovisor_ovn.demo.releases import INSTALLED, Release
 from support.hypervisor import Flavor, Hypervisor
 
 __all__ = ["FENCE", "FENCE_LINES", "Outputs", "Side", "SideDiedError"]
@@ -84,7 +85,7 @@ class Side:
         self.central = Central(directory / "central", release)
         self.central.nbctl("set", "NB_Global", ".", *_GLOBAL)
         self.hypervisor = Hypervisor(
-            directory / "hypervisor", "judged", self.central.sb, flavor, name
+            directory / "hypervisor", "judged", self.central.sb, flavor, name, release
         )
         self.hypervisor.start()
         self.ends = Ends(self.hypervisor, [*ports, FENCE])

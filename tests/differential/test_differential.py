@@ -11,6 +11,7 @@ from differential.arena import Arenas
 from differential.case import load
 from differential.run import judge, show
 from iovisor_ovn.demo.places import sweep
+from iovisor_ovn.demo.releases import Release
 
 pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns, pytest.mark.needs_ovs]
 
@@ -18,11 +19,11 @@ _CASES = sorted(Path(__file__).with_name("cases").glob("*.json"))
 
 
 @pytest.fixture(scope="module")
-def arenas() -> Iterator[Arenas]:
+def arenas(release: Release) -> Iterator[Arenas]:
     """Return both sides, running, for all tests here."""
     directory = Path(tempfile.mkdtemp(prefix="ivd-"))
     try:
-        with Arenas(directory) as running:
+        with Arenas(directory, release) as running:
             yield running
     finally:
         sweep(directory)

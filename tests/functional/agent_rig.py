@@ -21,6 +21,7 @@ from iovisor_ovn.mainlogic.controller import (
 )
 from iovisor_ovn.ovsdb import Database, RowChange
 from iovisor_ovn.vswitch import LocalInterface
+from support.central import Release
 
 __all__ = ["FakePipeline", "FakeSwitch", "Rig", "Servers", "ended", "interface", "stop_process"]
 
@@ -53,9 +54,10 @@ def stop_process(pid: int, number: int = signal.SIGTERM) -> None:
 class Servers:
     """NB, SB and Open_vSwitch database servers and ovn-northd; everything under one directory."""
 
-    def __init__(self, directory: Path, system_id: str = "hv1") -> None:
+    def __init__(self, directory: Path, release: Release, system_id: str = "hv1") -> None:
         """Start all and write the settings of one hypervisor."""
         self.directory = directory
+        self.release = release
         self.environment = {**os.environ, "OVN_RUNDIR": str(directory)}
         self.environment["OVS_RUNDIR"] = str(directory)
         for name, schema in _SCHEMAS.items():
@@ -128,7 +130,12 @@ class Servers:
 
     def _run(self, *command: str) -> str:
         done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, check=False, timeout=30
+            (*self.release.command, *command),
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
         )
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
@@ -246,6 +253,7 @@ class Rig:
     def sync(self) -> None:
         """Run ``ovn-nbctl --wait=hv sync`` beside the controller; it must return."""
         command = [
+            *self.servers.release.command,
             "ovn-nbctl",
             "-t",
             "15",

@@ -15,6 +15,7 @@ import pytest
 from functional.agent_rig import Servers, ended, stop_process
 from iovisor_ovn.dataplane import unmount
 from iovisor_ovn.dataplane.machine import OBJECT_PATH
+from support.central import Release
 
 pytestmark = [
     pytest.mark.needs_ovs,
@@ -30,9 +31,9 @@ _SOURCE = Path(__file__).parents[2] / "src"
 class Host:
     """A namespace, servers, and the agent in them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, release: Release) -> None:
         """Start the servers only."""
-        self.servers = Servers(directory)
+        self.servers = Servers(directory, release)
         self.directory = directory
         self.name = f"agt-{os.getpid()}"
         self.pidfile = directory / "iovisor-ovn.pid"
@@ -84,9 +85,9 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
+def host(tmp_path: Path, release: Release) -> Iterator[Host]:
     """Give a host without an agent."""
-    found = Host(tmp_path)
+    found = Host(tmp_path, release)
     try:
         yield found
     finally:

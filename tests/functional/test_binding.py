@@ -9,14 +9,15 @@ import ovs.poller
 import pytest
 
 from functional.agent_rig import Rig, Servers
+from support.central import Release
 
 pytestmark = pytest.mark.needs_ovs
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
+def servers(tmp_path: Path, release: Release) -> Iterator[Servers]:
     """Start a central and a local database."""
-    found = Servers(tmp_path)
+    found = Servers(tmp_path, release)
     try:
         found.nb("ls-add", "sw")
         yield found

@@ -12,6 +12,7 @@ import pytest
 
 from functional.agent_rig import Servers
 from iovisor_ovn.ovsdb import Database, RowChange
+from support.central import Release
 
 pytestmark = pytest.mark.needs_ovs
 
@@ -19,15 +20,15 @@ _COLUMNS = {"Address_Set": ("name", "addresses", "options"), "No_Such_Table": ("
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
+def servers(tmp_path: Path, release: Release) -> Iterator[Servers]:
     """Start the servers, with nobody else writing."""
-    found = _quiet(tmp_path)
+    found = _quiet(tmp_path, release)
     yield found
     found.close()
 
 
-def _quiet(directory: Path) -> Servers:
-    servers = Servers(directory)
+def _quiet(directory: Path, release: Release) -> Servers:
+    servers = Servers(directory, release)
     servers.nb("--wait=sb", "sync")
     servers.stop("northd")
     servers.sb("--all", "destroy", "address_set")
@@ -169,12 +170,12 @@ def test_read_only_server_is_told_apart(servers: Servers) -> None:
     _until(database, lambda: _names(database) == {"a", "c"})
 
 
-def test_another_remote_is_followed(servers: Servers, tmp_path: Path) -> None:
+def test_another_remote_is_followed(servers: Servers, tmp_path: Path, release: Release) -> None:
     """A changed remote leads to another server; its rows replace the old ones as differences."""
     _add(servers, "a")
     second_directory = tmp_path / "second"
     second_directory.mkdir()
-    second = _quiet(second_directory)
+    second = _quiet(second_directory, release)
     try:
         _add(second, "b")
         database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)

@@ -19,7 +19,7 @@ from iovisor_ovn.demo.places import Namespace, inside
 from iovisor_ovn.mainlogic.pipeline import Pipeline
 from iovisor_ovn.mainlogic.southbound import COLUMNS, Row
 from iovisor_ovn.ovsdb import Database
-from support.central import Central
+from support.central import Central, Release
 from unit.mainlogic.contents import Contents, differences, read
 from unit.mainlogic.fakes import FakeInterface, FakeMachine, RowChange, make_pipeline
 
@@ -80,8 +80,8 @@ class _View:
 class _Host:
     """A central, a Southbound connection, a machine in a namespace, devices."""
 
-    def __init__(self, directory: Path) -> None:
-        self.central = Central(directory / "central")
+    def __init__(self, directory: Path, release: Release) -> None:
+        self.central = Central(directory / "central", release)
         self.central.sbctl("chassis-add", "hv1", "geneve", "127.0.0.1")
         self.central.sbctl("chassis-add", "hv2", "geneve", "127.0.0.2")
         self.database = Database(self.central.sb, "OVN_Southbound", COLUMNS)
@@ -168,10 +168,10 @@ class _Host:
 
 
 @pytest.fixture
-def host() -> Iterator[_Host]:
+def host(release: Release) -> Iterator[_Host]:
     """A hypervisor's parts, with two switches and a router."""
     directory = Path(tempfile.mkdtemp(prefix="ivp-"))
-    made = _Host(directory)
+    made = _Host(directory, release)
     made.change(
         """
         ls-add sw0

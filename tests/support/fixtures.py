@@ -16,7 +16,7 @@ from types import FrameType
 import pytest
 
 from iovisor_ovn.demo.places import sweep
-from support.central import Central
+from support.central import Central, Release, find_release
 from support.hypervisor import Flavor, Hypervisor
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "flavor",
     "make_hypervisor",
     "module_directory",
+    "release",
     "run_name",
 ]
 
@@ -70,6 +71,12 @@ def flavor(request: pytest.FixtureRequest) -> Flavor:
     return chosen
 
 
+@pytest.fixture(scope="session")
+def release(request: pytest.FixtureRequest) -> Release:
+    """Return the OVN that runs: ``--ovn``."""
+    return find_release(request.config.getoption("--ovn"))
+
+
 @pytest.fixture(scope="module")
 def module_directory() -> Iterator[Path]:
     """Return a directory; what it still holds at the end of the module is ended and removed."""
@@ -79,9 +86,9 @@ def module_directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def central(module_directory: Path) -> Central:
+def central(module_directory: Path, release: Release) -> Central:
     """Return a running, empty OVN central, one for the module."""
-    return Central(module_directory / "central")
+    return Central(module_directory / "central", release)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +100,9 @@ def make_hypervisor(
 
     def make(name: str) -> Hypervisor:
         directory = module_directory / name
-        hypervisor = Hypervisor(directory, name, central.sb, flavor, run_name(name))
+        hypervisor = Hypervisor(
+            directory, name, central.sb, flavor, run_name(name), central.release
+        )
         made.append(hypervisor)
         _running.append(hypervisor)
         hypervisor.start()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from iovisor_ovn.demo.__main__ import KEPT
+from support.central import Release
 from support.hypervisor import Flavor
 
 pytestmark = [pytest.mark.needs_netns, pytest.mark.needs_ovs, pytest.mark.needs_bpf]
@@ -45,9 +46,11 @@ def _left_behind(directory: Path, prefix: str) -> list[str]:
     ]
 
 
-def test_all_is_as_expected_and_nothing_stays(module_directory: Path, flavor: Flavor) -> None:
+def test_all_is_as_expected_and_nothing_stays(
+    module_directory: Path, flavor: Flavor, release: Release
+) -> None:
     """The table agrees with the rules, the exit status says so, the machine is as before."""
-    demo = _start(module_directory, "run", f"--flavor={flavor}")
+    demo = _start(module_directory, "run", f"--flavor={flavor}", f"--ovn={release.name}")
     output, _ = demo.communicate(timeout=90)
     assert demo.returncode == 0, output
     assert "removed; all as expected" in output
@@ -56,12 +59,16 @@ def test_all_is_as_expected_and_nothing_stays(module_directory: Path, flavor: Fl
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-@pytest.mark.parametrize("moment", ["OVN central", "machine db1", "traffic:"])
+@pytest.mark.parametrize("moment", ["OVN ", "machine db1", "traffic:"])
 def test_an_interrupted_demo_leaves_nothing(
-    module_directory: Path, flavor: Flavor, number: signal.Signals, moment: str
+    module_directory: Path,
+    flavor: Flavor,
+    release: Release,
+    number: signal.Signals,
+    moment: str,
 ) -> None:
     """Whatever stood at that moment is taken away."""
-    demo = _start(module_directory, "run", f"--flavor={flavor}")
+    demo = _start(module_directory, "run", f"--flavor={flavor}", f"--ovn={release.name}")
     assert demo.stdout is not None
     for line in demo.stdout:
         if line.startswith(moment):

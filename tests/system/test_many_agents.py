@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.central import Central
+from support.central import Central, Release
 from support.fixtures import run_name
 from support.flows import PingStream
 from support.hypervisor import Flavor, Hypervisor
@@ -20,17 +20,18 @@ _CLOUDS = 3
 
 
 @pytest.fixture(scope="module")
-def clouds(module_directory: Path, flavor: Flavor) -> Iterator[list[tuple[Central, Hypervisor]]]:
+def clouds(
+    module_directory: Path, flavor: Flavor, release: Release
+) -> Iterator[list[tuple[Central, Hypervisor]]]:
     """Return clouds that have only the kernel in common."""
     made: list[tuple[Central, Hypervisor]] = []
     lines = "\n".join(["ls-add sw", port_lines("sw", A), port_lines("sw", B)])
     try:
         for number in range(_CLOUDS):
-            central = Central(module_directory / f"central{number}")
+            central = Central(module_directory / f"central{number}", release)
             central.nb_lines(lines)
-            hypervisor = Hypervisor(
-                module_directory / f"hv{number}", "hv", central.sb, flavor, run_name("hv")
-            )
+            where = module_directory / f"hv{number}"
+            hypervisor = Hypervisor(where, "hv", central.sb, flavor, run_name("hv"), release)
             made.append((central, hypervisor))
             hypervisor.start()
             plug(hypervisor, A)

@@ -9,11 +9,12 @@
     vm = hypervisor.add_vm("a", "lport-a", "02:00:00:00:00:01", ["10.0.0.1/24"])
 """
 
-from iovisor_ovn.demo.central import Central, Release
+from iovisor_ovn.demo.central import Central
 from iovisor_ovn.demo.hypervisor import Flavor, Hypervisor
 from iovisor_ovn.demo.machines import Kind, Ping, Vm
 from iovisor_ovn.demo.places import Namespace, sweep
 from iovisor_ovn.demo.processes import CommandFailed, NotInTime, until
+from iovisor_ovn.demo.releases import Release, find_release
 
 __all__ = [
     "Central",
@@ -26,6 +27,7 @@ __all__ = [
     "Ping",
     "Release",
     "Vm",
+    "find_release",
     "sweep",
     "until",
 ]

@@ -20,6 +20,7 @@ from iovisor_ovn.demo.hypervisor import Flavor
 from iovisor_ovn.demo.lab import Lab
 from iovisor_ovn.demo.places import sweep
 from iovisor_ovn.demo.processes import CommandFailed, NotInTime
+from iovisor_ovn.demo.releases import INSTALLED, RELEASES, Release, ReleaseMissing, find_release
 from iovisor_ovn.demo.topology import MACHINES, expected
 from iovisor_ovn.demo.traffic import is_spoof_heard, look
 
@@ -36,9 +37,23 @@ _FlavorOption = Annotated[
 ]
 
 
+_ReleaseOption = Annotated[
+    str, typer.Option("--ovn", help=f"Which release of OVN: {', '.join(RELEASES)}.")
+]
+
+
 def _refuse(reason: str) -> typer.Exit:
     print(reason, file=sys.stderr)
     return typer.Exit(2)
+
+
+def _release(name: str) -> Release:
+    if name not in RELEASES:
+        raise _refuse(f"no OVN {name} here, only {', '.join(RELEASES)}")
+    try:
+        return find_release(name)
+    except ReleaseMissing as missing:
+        raise _refuse(str(missing)) from missing
 
 
 def _need_root() -> None:
@@ -100,15 +115,16 @@ def _removed_on_failure(directory: Path) -> Iterator[None]:
 
 
 @app.command()
-def run(flavor: _FlavorOption = "iovisor") -> None:
+def run(flavor: _FlavorOption = "iovisor", ovn: _ReleaseOption = INSTALLED.name) -> None:
     """Build the cloud, show the traffic, take the cloud away."""
     _need_root()
+    release = _release(ovn)
     _clean_up_on_signals()
     screen = report.console()
     screen.print(report.cloud())
     directory = Path(tempfile.mkdtemp(prefix="iovisor-ovn-demo-"))
     with _removed_on_failure(directory):
-        lab = Lab(directory, f"demo{os.getpid()}", flavor, screen.print)
+        lab = Lab(directory, f"demo{os.getpid()}", flavor, release, screen.print)
         good = _show_traffic(lab, screen)
         lab.hypervisor.close()
         _remove(directory)
@@ -117,16 +133,17 @@ def run(flavor: _FlavorOption = "iovisor") -> None:
 
 
 @app.command()
-def up(flavor: _FlavorOption = "iovisor") -> None:
+def up(flavor: _FlavorOption = "iovisor", ovn: _ReleaseOption = INSTALLED.name) -> None:
     """Build the cloud, keep it, say what to try."""
     _need_root()
+    release = _release(ovn)
     _clean_up_on_signals()
     if KEPT.exists():
         raise _refuse(f"{KEPT} exists: the demo is up already, or `down` was not run")
     screen = report.console()
     screen.print(report.cloud())
     with _removed_on_failure(KEPT):
-        lab = Lab(KEPT, "demo", flavor, screen.print)
+        lab = Lab(KEPT, "demo", flavor, release, screen.print)
         good = _show_traffic(lab, screen)
     screen.print(_what_to_try(lab), soft_wrap=True)
     raise typer.Exit(0 if good else 1)

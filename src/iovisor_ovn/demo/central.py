@@ -3,31 +3,15 @@
 
 import shlex
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from iovisor_ovn.demo.places import sweep
-from iovisor_ovn.demo.processes import run, until
+from iovisor_ovn.demo.processes import end, read_pid, run, until
+from iovisor_ovn.demo.releases import INSTALLED, Release
 
-__all__ = ["INSTALLED", "Central", "Release"]
+__all__ = ["Central"]
 
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Which OVN runs.
-
-    ``command`` is put before each program (``("chroot", "/srv/ovn-25.03")`` for one that lives
-    in a tree of its own, where the central's directory must have the same path); ``schemas`` is
-    the folder of ``ovn-nb.ovsschema`` as that tree sees it.
-    """
-
-    name: str = "installed"
-    command: tuple[str, ...] = ()
-    schemas: str = "/usr/share/ovn"
-
-
-#: Debian's packages.
-INSTALLED = Release()
+_SCHEMAS = "/usr/share/ovn"
 
 
 class Central:
@@ -99,6 +83,12 @@ class Central:
         control = f"{self.directory}/{kind}.ctl"
         run("ovs-appctl", "-t", control, "ovsdb-server/compact", timeout_s=120)
 
+    def stop_northd(self) -> None:
+        """End ovn-northd; the databases stay."""
+        pid = read_pid(self.directory / "northd.pid")
+        if pid is not None:
+            end(pid)
+
     def stop(self) -> None:
         """End all processes and remove the directory."""
         sweep(self.directory)
@@ -109,10 +99,10 @@ class Central:
 
     def _start_database(self, kind: str) -> None:
         file = str(self.directory / f"{kind}.db")
-        schema = f"{self.release.schemas}/ovn-{kind}.ovsschema"
         if self._databases is not None:
             shutil.copy(self._databases / f"{kind}.db", file)
         else:
+            schema = f"{_SCHEMAS}/ovn-{kind}.ovsschema"
             run(*self.release.command, "ovsdb-tool", "create", file, schema)
         tcp = ["--remote=ptcp:0:127.0.0.1"] if self._with_tcp else []
         socket = f"--remote=punix:{self.directory}/{kind}.sock"

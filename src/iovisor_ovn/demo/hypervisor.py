@@ -2,8 +2,8 @@
 """A hypervisor in a network namespace: an Open_vSwitch database, an agent, virtual machines.
 
 What runs there is a *flavor*: ``iovisor`` is our agent, started exactly as people start it;
-``ovn`` is ordinary ovn-controller with ovs-vswitchd on the user space data path, so that the same
-traffic can be shown to be OVN's own behaviour.
+``ovn`` is ordinary ovn-controller with ovs-vswitchd on the user space data path, of any release, so
+that the same traffic can be shown to be OVN's own behaviour.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Literal
 from iovisor_ovn.demo.machines import Kind, Vm
 from iovisor_ovn.demo.places import Namespace, sweep
 from iovisor_ovn.demo.processes import end, is_running, read_pid, run, until
+from iovisor_ovn.demo.releases import INSTALLED, Release
 
 __all__ = ["Flavor", "Hypervisor"]
 
@@ -33,17 +34,20 @@ class Hypervisor:
         southbound: str,
         flavor: Flavor = "iovisor",
         prefix: str | None = None,
+        release: Release = INSTALLED,
     ) -> None:
         """Make namespace and database in ``directory``.
 
         ``name`` becomes the system-id; namespaces are called ``prefix`` (default: ``name``) for
-        the hypervisor and ``prefix-VM`` for its machines.  ``southbound`` is OVN's remote.
+        the hypervisor and ``prefix-VM`` for its machines.  ``southbound`` is OVN's remote;
+        ``release`` that of the flavor ``ovn`` (our agent finds the installed one beside it).
         """
         self.directory = directory
         self.name = name
         self.flavor = flavor
         self.vms: dict[str, Vm] = {}
         self._prefix = prefix or name
+        self._release = release if flavor == "ovn" else INSTALLED
         self._agent = directory / ("agent" if flavor == "iovisor" else "ovn-controller")
         self._environment = {"OVS_RUNDIR": str(directory), "OVN_RUNDIR": str(directory)}
         directory.mkdir(parents=True)
@@ -77,18 +81,21 @@ class Hypervisor:
     def vsctl(self, *words: str) -> str:
         """Run ovs-vsctl, which waits for the switch; return what it prints."""
         return run(
-            "ovs-vsctl", "--timeout=20", f"--db=unix:{self.directory}/db.sock", *words
+            *self._release.command, "ovs-vsctl", "--timeout=20",
+            f"--db=unix:{self.directory}/db.sock", *words,
         ).removesuffix("\n")  # fmt: skip
 
     def appctl(self, *words: str) -> str:
         """Ask the agent over its control socket."""
-        return run("ovn-appctl", "-t", str(self.control), *words, timeout_s=20)
+        return run(
+            *self._release.command, "ovn-appctl", "-t", str(self.control), *words, timeout_s=20
+        )
 
     # -- the agent's life ----------------------------------------------------------------
 
     def start(self) -> None:
         """Start the agent; returns when it works."""
-        words = ["ovn-controller"]
+        words = [*self._release.command, "ovn-controller"]
         options = ["--detach", f"--pidfile={self._agent}.pid", f"--log-file={self._agent}.log"]
         if self.flavor == "iovisor":
             # The program that is installed beside this interpreter.
@@ -205,8 +212,9 @@ class Hypervisor:
 
     def _start_database(self) -> None:
         database = self.directory / "conf.db"
-        run("ovsdb-tool", "create", str(database), _SCHEMA)
+        run(*self._release.command, "ovsdb-tool", "create", str(database), _SCHEMA)
         self._in_namespace(
+            *self._release.command,
             "ovsdb-server",
             "--detach",
             "--no-chdir",
@@ -232,6 +240,7 @@ class Hypervisor:
 
     def _start_vswitchd(self) -> None:
         self._in_namespace(
+            *self._release.command,
             "ovs-vswitchd",
             f"unix:{self.directory}/db.sock",
             "--disable-system",

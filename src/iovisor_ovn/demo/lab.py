@@ -6,6 +6,7 @@ from pathlib import Path
 
 from iovisor_ovn.demo.central import Central
 from iovisor_ovn.demo.hypervisor import Flavor, Hypervisor
+from iovisor_ovn.demo.releases import Release
 from iovisor_ovn.demo.topology import MACHINES, northbound
 from iovisor_ovn.demo.traffic import listen
 
@@ -16,16 +17,21 @@ class Lab:
     """The central with the demo's topology, and one hypervisor with its four machines."""
 
     def __init__(
-        self, directory: Path, prefix: str, flavor: Flavor, say: Callable[[str], None]
+        self,
+        directory: Path,
+        prefix: str,
+        flavor: Flavor,
+        release: Release,
+        say: Callable[[str], None],
     ) -> None:
         """Build it in ``directory``; ``prefix`` opens the names of namespaces."""
         self.prefix = prefix
-        say("OVN central: ovsdb-server (Northbound, Southbound), ovn-northd")
-        self.central = Central(directory / "central")
+        say(f"OVN {release.name} central: ovsdb-server (Northbound, Southbound), ovn-northd")
+        self.central = Central(directory / "central", release)
         self.central.nb_lines(northbound())
         say(f"hypervisor in namespace {prefix}: {_WHAT_RUNS[flavor]}")
         self.hypervisor = Hypervisor(
-            directory / "hypervisor", "demo", self.central.sb, flavor, prefix
+            directory / "hypervisor", "demo", self.central.sb, flavor, prefix, release
         )
         self.hypervisor.start()
         for machine in MACHINES:
