@@ -24,6 +24,7 @@ _TABLES = {
     "ports": "ports",
     "datapaths": "datapaths",
     "unsupported": "verbs that are not executed (their packets are dropped)",
+    "held": "datapaths that keep their last complete pipeline: flows beyond this agent",
     "errors": "logical flows that could not be read",
     "drops": "dropped packets",
     "maps": "map use",

@@ -25,13 +25,18 @@ class SymbolTable:
 
     @staticmethod
     def default(release: str = "main") -> "SymbolTable":
-        """Names of ``release`` (such as ``23.03``) or, between two, of the older one.
+        """Names of ``release`` (such as ``23.03``); between two, of the older one.
 
         Names that a release dropped stay readable in later ones: OVN upgrades hypervisors
         before northd, so the flows may be older than the agent. Raises :class:`ValueError`
         for a text that is no release.
         """
         return _build(_known_release(release), False)
+
+    @staticmethod
+    def knows(release: str) -> bool:
+        """Whether no release with names of its own can lie between ``main`` and this one."""
+        return release in RELEASES or _version(release) <= _version(RELEASES[-2])
 
     @staticmethod
     def conntrack(release: str = "main") -> "SymbolTable":
@@ -57,10 +62,12 @@ class SymbolTable:
 
 
 def _known_release(release: str) -> int:
-    """Position in :data:`RELEASES` of the newest one not newer than ``release``."""
+    """Position in :data:`RELEASES` of what a release speaks."""
     if release in RELEASES:
         return RELEASES.index(release)
     wanted = _version(release)
+    if wanted > _version(RELEASES[-2]):
+        return len(RELEASES) - 1
     older = [n for n, known in enumerate(RELEASES[:-1]) if _version(known) <= wanted]
     # Before 23.03 nothing is described; reading such a release as 23.03 is the best guess.
     return older[-1] if older else 0

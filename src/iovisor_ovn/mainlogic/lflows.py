@@ -22,6 +22,7 @@ from iovisor_ovn.errors import LanguageError, MapFullError
 from iovisor_ovn.language import (
     ActionList,
     Conjunction,
+    Expr,
     SymbolTable,
     normalize,
     parse_actions,
@@ -29,6 +30,7 @@ from iovisor_ovn.language import (
 )
 from iovisor_ovn.mainlogic.set_use import SetUse
 from iovisor_ovn.mainlogic.southbound import Flow
+from iovisor_ovn.mainlogic.unknown import Diagnostic, Unit, UnknownFlows
 from iovisor_ovn.mainlogic.world import World
 
 __all__ = ["Dependency", "Diagnostic", "FlowTable"]
@@ -37,7 +39,6 @@ _log = ovs.vlog.Vlog("lflows")
 
 #: What a unit asked for: kind (port, set, group, resident), datapath or None, name.
 Dependency = tuple[str, UUID | None, str]
-Unit = tuple[UUID, UUID]  # flow, datapath
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -48,16 +49,9 @@ _PRIORITY_MAX = 0xFFFF
 #: Texts whose trees are kept: those of many flows are few, the others would never be asked again.
 _CACHE_LIMIT = 4096
 _UNITS_A_BREATH = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
-    """Why a flow is not executed as it is written."""
-
-    flow: UUID
-    source: str
-    column: int
-    message: str
+#: What people write reaches actions by these: template variables and the options of DHCP and RA.
+#: With a northd whose language is known, an error there is theirs.
+_PEOPLES = ("^", "put_dhcp_opts", "put_dhcpv6_opts", "put_nd_ra_opts")
 
 
 class _Missing(Exception):
@@ -113,11 +107,13 @@ class FlowTable:
         self._use = use
         self._address_sets = address_sets
         self.symbols = SymbolTable.default()
+        self.northd_is_newer = False  # than any release whose language is known
         self.templates: Mapping[str, str] = {}
         #: Called every few milliseconds while flows are compiled.
         self.breathe: Callable[[], None] = lambda: None
         self.flows: dict[UUID, Flow] = {}
         self.diagnostics: dict[UUID, Diagnostic] = {}
+        self.unknown = UnknownFlows()
         self.unsupported: dict[str, set[Unit]] = {}
         self.verb_names: list[str] = []
         self._verb_of: dict[Unit, str] = {}
@@ -129,6 +125,7 @@ class FlowTable:
         self._of_group: dict[UUID, set[UUID]] = {}
         self._users: dict[Dependency, set[Unit]] = {}
         self._asked: dict[Unit, frozenset[Dependency]] = {}
+        self._units_of: dict[UUID, set[Unit]] = {}  # compiled ones, by datapath
         self._dirty: set[Unit] = set()
         self._matches: dict[str, tuple[Conjunction, ...]] = {}
         self._actions: dict[tuple[str, bool, int], ActionList] = {}
@@ -159,8 +156,7 @@ class FlowTable:
             _discard(self._of_datapath, flow.datapath, uuid)
         elif flow.group is not None:
             _discard(self._of_group, flow.group, uuid)
-        for datapath in self._datapaths_of(flow):
-            self._remove((uuid, datapath))
+        self._dirty.update((uuid, datapath) for datapath in self._datapaths_of(flow))
 
     def put_group(self, group: UUID, datapaths: Iterable[UUID]) -> None:
         """Set the datapaths of a datapath group."""
@@ -172,9 +168,7 @@ class FlowTable:
             self._groups_of.setdefault(datapath, set()).add(group)
         local = self._world.local.keys()
         for uuid in self._of_group.get(group, ()):
-            for datapath in (before - now) & local:
-                self._remove((uuid, datapath))
-            self._dirty.update((uuid, datapath) for datapath in (now - before) & local)
+            self._dirty.update((uuid, datapath) for datapath in (before ^ now) & local)
 
     def drop_group(self, group: UUID) -> None:
         """Forget a datapath group."""
@@ -188,8 +182,9 @@ class FlowTable:
 
     def datapath_is_gone(self, datapath: UUID) -> None:
         """Take all flows of a datapath out of the image."""
-        for uuid in self._flows_of(datapath):
-            self._remove((uuid, datapath))
+        for unit in list(self._units_of.get(datapath, ())):
+            self._remove(unit)
+        self.unknown.forget(datapath)
 
     def changed(self, *names: Dependency) -> None:
         """Rows behind these names changed: compile again what asked for them."""
@@ -210,49 +205,109 @@ class FlowTable:
 
         Raises :class:`MapFullError`; the next call does what is left.
         """
+        self._hold_back()
+        for unit in [unit for unit in self._dirty if not self._is_wanted(unit)]:
+            self._remove(unit)
+            self.unknown.note(unit, None)
         count = 0
         while self._dirty:
             unit = self._dirty.pop()
-            flow = self.flows.get(unit[0])
-            if flow is None or unit[1] not in self._world.local:
-                continue
             try:
-                self._compile(unit, flow)
+                self._compile(unit, self.flows[unit[0]])
             except MapFullError:
                 # Half a flow could do harm: rather none, until there is room.
                 self._remove(unit)
                 self._dirty.add(unit)
+                self.unknown.incomplete(datapath for _flow, datapath in self._dirty)
                 raise
             count += 1
             if not count % _UNITS_A_BREATH:
                 self.breathe()
+        self.unknown.all_compiled(self._units_of)
         if count:
             self._use.look_again()
         return count
+
+    def _is_wanted(self, unit: Unit) -> bool:
+        """Whether the flow is still there, and for that datapath."""
+        flow = self.flows.get(unit[0])
+        if flow is None or unit[1] not in self._world.local:
+            return False
+        if flow.datapath is not None:
+            return flow.datapath == unit[1]
+        return flow.group is not None and unit[1] in self._dp_groups.get(flow.group, ())
+
+    def _hold_back(self) -> None:
+        """Leave out what belongs to datapaths that keep their last complete pipeline.
+
+        Flows of datapaths without one are read when they are compiled, and only then.
+        """
+        for unit in self._dirty:
+            if self.unknown.was_complete(unit[1]):
+                is_wanted = self._is_wanted(unit)
+                why = self._why_unknown(self.flows[unit[0]]) if is_wanted else None
+                self.unknown.note(unit, why)
+        datapaths = self._world.datapaths
+        names = {uuid: datapaths[uuid].name for uuid in self._world.local if uuid in datapaths}
+        self._dirty = self.unknown.sift(self._dirty, names)
+
+    def _why_unknown(self, flow: Flow) -> Diagnostic | None:
+        """Why a flow is beyond this agent; None when it is not, though it may be wrong.
+
+        Matches hold what people wrote into ACLs and policies, actions are northd's own: what does
+        not parse in a match is theirs as long as northd's language is known.
+        """
+        actions = None
+        try:
+            actions = self._actions_of(flow)
+            self._match_of(flow, actions)
+        except LanguageError as error:
+            northds = actions is None and not any(text in flow.actions for text in _PEOPLES)
+            if northds or self.northd_is_newer:
+                return Diagnostic.of(flow.uuid, error)
+        return None
 
     def _compile(self, unit: Unit, flow: Flow) -> None:
         self._remove(unit)
         datapath = self._world.datapaths[unit[1]]
         names = _DatapathNames(self._world, self._sets, self._address_sets, unit[1])
+        compiler = ProgramCompiler(
+            names, flow.egress, flow.table, datapath.is_router, self._verb_number
+        )
+        why = None
         try:
-            conjunctions, actions = self._texts(flow)
-            compiler = ProgramCompiler(
-                names, flow.egress, flow.table, datapath.is_router, self._verb_number
-            )
-            patterns, unexecutable = self._patterns(conjunctions, names)
-            compiled = compiler.refuse(unexecutable) if unexecutable else compiler.compile(actions)
-        except LanguageError as error:
-            self._note_broken(unit, error)
-            return
+            try:
+                actions = self._actions_of(flow)
+                patterns, unexecutable = self._patterns(self._match_of(flow, actions), names)
+                compiled = (
+                    compiler.refuse(unexecutable) if unexecutable else compiler.compile(actions)
+                )
+            except LanguageError as error:
+                why = self._why_unknown(flow)
+                if why is None:
+                    self._note_broken(unit, error)
+                    return
+                patterns, compiled = self._widest(flow, names), compiler.refuse(why.missing)
         except _Missing:
             return
         finally:
+            self.unknown.note(unit, why)
             self._remember(unit, frozenset(names.asked))
         self._use.note(unit, patterns)
         if compiled.unsupported:
             self._note_unsupported(unit, compiled.unsupported)
         where = (self._world.local[unit[1]], flow.table + (Limit.EGRESS if flow.egress else 0))
         self._image.add_flow(unit, where, flow.priority, patterns, compiled.program)
+
+    def _widest(self, flow: Flow, names: _DatapathNames) -> list[Pattern]:
+        """Patterns of all that a flow beyond this agent might match; none without its table."""
+        if flow.table >= _TABLES[flow.egress]:
+            return []
+        try:
+            conjunctions = self._conjunctions(flow.match, flow.match, ())
+        except LanguageError:
+            return [Pattern()]
+        return self._patterns(conjunctions, names)[0]
 
     def _patterns(
         self, conjunctions: Iterable[Conjunction], names: _DatapathNames
@@ -285,8 +340,8 @@ class FlowTable:
             kept = (*kept, clause)
         return patterns
 
-    def _texts(self, flow: Flow) -> tuple[tuple[Conjunction, ...], ActionList]:
-        """Parsed texts of a flow; raises LanguageError."""
+    def _actions_of(self, flow: Flow) -> ActionList:
+        """Parsed actions of a flow; raises LanguageError."""
         if flow.table >= _TABLES[flow.egress]:
             raise LanguageError(f"there is no table {flow.table}", 0, flow.match)
         if not 0 <= flow.priority <= _PRIORITY_MAX:
@@ -294,21 +349,31 @@ class FlowTable:
         if max(len(self._matches), len(self._actions)) > _CACHE_LIMIT:
             self._matches.clear()
             self._actions.clear()
-        action_key = (flow.actions, flow.egress, flow.table)
-        actions = self._actions.get(action_key)
+        key = (flow.actions, flow.egress, flow.table)
+        actions = self._actions.get(key)
         if actions is None:
-            actions = self._actions[action_key] = parse_actions(
+            actions = self._actions[key] = parse_actions(
                 flow.actions, self.symbols, pipeline="egress" if flow.egress else "ingress",
                 table=flow.table, n_tables=_TABLES, templates=self.templates,
             )  # fmt: skip
+        return actions
+
+    def _match_of(self, flow: Flow, actions: ActionList) -> tuple[Conjunction, ...]:
+        """Parsed match of a flow with what its actions demand; raises LanguageError."""
+        if not 0 <= flow.priority <= _PRIORITY_MAX:
+            raise LanguageError(f"there is no priority {flow.priority}", 0, flow.match)
         # Prerequisites of actions are part of the match; flows without any share the text.
-        match_key = f"{flow.match}\0{flow.actions}" if actions.prereqs else flow.match
-        conjunctions = self._matches.get(match_key)
+        key = f"{flow.match}\0{flow.actions}" if actions.prereqs else flow.match
+        return self._conjunctions(key, flow.match, actions.prereqs)
+
+    def _conjunctions(
+        self, key: str, match: str, prereqs: tuple[Expr, ...]
+    ) -> tuple[Conjunction, ...]:
+        conjunctions = self._matches.get(key)
         if conjunctions is None:
-            tree = parse_match(flow.match, self.symbols, templates=self.templates)
-            conjunctions = normalize(tree, self.symbols, actions.prereqs)
-            self._matches[match_key] = conjunctions
-        return conjunctions, actions
+            tree = parse_match(match, self.symbols, templates=self.templates)
+            conjunctions = self._matches[key] = normalize(tree, self.symbols, prereqs)
+        return conjunctions
 
     # -- book-keeping --------------------------------------------------------------------
 
@@ -324,7 +389,7 @@ class FlowTable:
                 f"flow_ignored flow={flow} column={error.column} "
                 f"error={error.message!r} text={error.source!r}"
             )
-        self.diagnostics[flow] = Diagnostic(flow, error.source, error.column, error.message)
+        self.diagnostics[flow] = Diagnostic.of(flow, error)
         self._broken.setdefault(flow, set()).add(unit)
 
     def _note_unsupported(self, unit: Unit, verb: str) -> None:
@@ -351,6 +416,7 @@ class FlowTable:
 
     def _remember(self, unit: Unit, asked: frozenset[Dependency]) -> None:
         self._asked[unit] = asked
+        self._units_of.setdefault(unit[1], set()).add(unit)
         for name in asked:
             self._users.setdefault(name, set()).add(unit)
 
@@ -359,6 +425,7 @@ class FlowTable:
         self._dirty.discard(unit)
         self._image.remove_flow(unit)
         self._use.drop(unit)
+        _discard(self._units_of, unit[1], unit)
         for name in self._asked.pop(unit, ()):
             _discard(self._users, name, unit)
         verb = self._verb_of.pop(unit, None)

@@ -371,9 +371,10 @@ class Pipeline:
         options = getattr(change.row, "options", {})
         version = options.get("northd_internal_version", "") if isinstance(options, dict) else ""
         release = _RELEASE.match(version)
-        symbols = SymbolTable.default(release[0] if release else "main")
-        if symbols.release != self.flows.symbols.release:
-            self.flows.symbols = symbols
+        name = release[0] if release else "main"
+        symbols, is_newer = SymbolTable.default(name), not SymbolTable.knows(name)
+        if (symbols.release, is_newer) != (self.flows.symbols.release, self.flows.northd_is_newer):
+            self.flows.symbols, self.flows.northd_is_newer = symbols, is_newer
             self.flows.recompile()
 
     # -- local datapaths -----------------------------------------------------------------

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `iovisor-ovn show` shows: the pipeline's state as plain values, ready for JSON."""
 
+from collections import Counter
 from typing import TypedDict
 
 from iovisor_ovn.abi import DROP_TEXT
 from iovisor_ovn.mainlogic.pipeline import Pipeline
 
-__all__ = ["DatapathReport", "DropReport", "FlowError", "MapUse", "PipelineReport",
+__all__ = ["DatapathReport", "DropReport", "FlowError", "HeldDatapath", "MapUse", "PipelineReport",
        "UnsupportedVerb", "report"]  # fmt: skip
 
 
@@ -25,6 +26,19 @@ class UnsupportedVerb(TypedDict):
     verb: str
     flows: int
     packets: int
+
+
+class HeldDatapath(TypedDict):
+    """What keeps a datapath at its last complete pipeline.
+
+    ``missing`` is a word that is not understood, ``flows`` counts the flows with it, ``waiting``
+    all flows of the datapath that changed since.
+    """
+
+    datapath: str
+    missing: str
+    flows: int
+    waiting: int
 
 
 class FlowError(TypedDict):
@@ -60,6 +74,7 @@ class PipelineReport(TypedDict):
     programs: int
     datapaths: list[DatapathReport]
     unsupported: list[UnsupportedVerb]
+    held: list[HeldDatapath]
     errors: list[FlowError]
     drops: list[DropReport]
     fast_path: dict[str, int]
@@ -75,6 +90,7 @@ def report(pipeline: Pipeline) -> PipelineReport:
         programs=pipeline.image.program_count,
         datapaths=_datapaths(pipeline),
         unsupported=_unsupported(pipeline),
+        held=_held(pipeline),
         errors=[
             FlowError(flow=str(d.flow), column=d.column, message=d.message, source=d.source)
             for d in pipeline.flows.diagnostics.values()
@@ -116,6 +132,19 @@ def _unsupported(pipeline: Pipeline) -> list[UnsupportedVerb]:
         )
         for verb, units in sorted(pipeline.flows.unsupported.items())
     ]
+
+
+def _held(pipeline: Pipeline) -> list[HeldDatapath]:
+    unknown = pipeline.flows.unknown
+    found = []
+    for uuid, waiting in unknown.waiting.items():
+        name = pipeline.world.datapaths[uuid].name or str(uuid)
+        missing = Counter(why.missing for why in unknown.flows[uuid].values())
+        found += [
+            HeldDatapath(datapath=name, missing=word, flows=flows, waiting=len(waiting))
+            for word, flows in sorted(missing.items())
+        ]
+    return sorted(found, key=lambda item: item["datapath"])
 
 
 def _maps(pipeline: Pipeline) -> list[MapUse]:

@@ -16,11 +16,20 @@ def test_releases_share_their_table() -> None:
 @pytest.mark.parametrize(
     ("release", "like"),
     [("23.03", "23.03"), ("23.09", "23.03"), ("24.03.2", "24.03"), ("25.10", "25.09"),
-     ("22.09", "23.03"), ("27.03", "26.03")],
+     ("22.09", "23.03"), ("27.03", "main")],
 )  # fmt: skip
 def test_a_release_between_two_is_read_as_the_older(release: str, like: str) -> None:
     """Only releases that changed the symbols have a table of their own."""
     assert SymbolTable.default(release) is SymbolTable.default(like)
+
+
+@pytest.mark.parametrize(
+    ("release", "known"),
+    [("22.09", True), ("25.03.1", True), ("26.03", True), ("main", True), ("26.09", False)],
+)
+def test_a_release_after_the_last_known_may_speak_otherwise(release: str, known: bool) -> None:
+    """What is read of it is the newest table; that it is all cannot be said."""
+    assert SymbolTable.knows(release) is known
 
 
 def test_a_text_that_is_no_release_is_refused() -> None:

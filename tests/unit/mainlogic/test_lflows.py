@@ -259,7 +259,7 @@ def test_diagnostic_goes_with_its_flow_its_fault_and_its_datapath(rig: Rig) -> N
     rig.db.update(flow, match="ip4")
     rig.update()
     assert not rig.pipeline.flows.diagnostics
-    rig.db.update(flow, actions="nonsense")
+    rig.db.update(flow, match="ip4 &&")
     rig.update()
     assert len(rig.pipeline.flows.diagnostics) == 1
     rig.db.delete(flow)
@@ -268,11 +268,12 @@ def test_diagnostic_goes_with_its_flow_its_fault_and_its_datapath(rig: Rig) -> N
 
 
 def test_tables_of_the_agent_are_not_northds(rig: Rig) -> None:
-    """A flow in a stage that port security fills is refused."""
-    rig.flow("1", "next;", table=Limit.PORTSEC_IN)
+    """A flow in a stage that port security fills is beyond us."""
+    flow = rig.flow("1", "next;", table=Limit.PORTSEC_IN)
     rig.update()
-    (diagnostic,) = rig.pipeline.flows.diagnostics.values()
-    assert "no table" in diagnostic.message
+    why = rig.pipeline.flows.unknown.why((flow.uuid, rig.sw.uuid))
+    assert why is not None
+    assert "no table" in why.message
 
 
 def test_unsupported_verbs_are_counted_and_forgotten(rig: Rig) -> None:

@@ -40,6 +40,24 @@ def test_report_names_what_is_here_and_what_is_wrong() -> None:
     assert {use["map"] for use in found["maps"]} >= {"slots", "insns", "lists", "entries40"}
 
 
+def test_what_holds_a_datapath_is_named() -> None:
+    """By datapath and word, with how many flows have it and how many changes wait."""
+    rig = Rig()
+    rig.flow("ip4", "next;")
+    rig.update()
+    rig.flow("ip4", "frobnicate(reg0);", priority=1)
+    rig.flow("ip6", "reg0 = 1; frobnicate;", priority=2)
+    rig.flow("ip6", "ct_quantum;", priority=3)
+    rig.flow("ip6", "next;", priority=4)
+    rig.update()
+    found = report(rig.pipeline)
+    assert found["held"] == [
+        {"datapath": "sw", "missing": "ct_quantum", "flows": 1, "waiting": 4},
+        {"datapath": "sw", "missing": "frobnicate", "flows": 2, "waiting": 4},
+    ]
+    assert json.loads(json.dumps(found)) == found
+
+
 def test_empty_pipeline_has_a_report() -> None:
     """Before the first pass, too."""
     rig = Rig()
@@ -47,4 +65,4 @@ def test_empty_pipeline_has_a_report() -> None:
     rig.update()
     found = report(rig.pipeline)
     assert found["datapaths"] == []
-    assert [found[name] for name in ("errors", "unsupported", "drops")] == [[], [], []]
+    assert [found[name] for name in ("errors", "unsupported", "held", "drops")] == [[], [], [], []]
