@@ -71,6 +71,8 @@ _GENERATORS = {
     "sctp_abort": Op.GEN_SCTP_ABORT,
     "reject": Op.GEN_REJECT,
 }
+#: Verbs that no packet shows: `mac_cache_use` is a count for the aging of neighbours.
+_SILENT = frozenset({"mac_cache_use"})
 _ALL = 0xFFFFFFFF
 
 
@@ -337,6 +339,11 @@ class ProgramCompiler:
         self._emit(Op.CALL, stage)
         self._result(action.result)
 
+    @staticmethod
+    def _verb(action: Verb) -> None:
+        if action.name not in _SILENT:
+            raise Unexecutable(action.name)
+
     def _check_larger(self, action: CheckPktLarger) -> None:
         self._emit(Op.CHECK_LARGER, x=action.size)
         self._result(action.result)
@@ -409,4 +416,5 @@ _HANDLERS: dict[type, str] = {
     LookupFdb: "_lookup_fdb",
     CheckPortSec: "_check_port_sec",
     CheckPktLarger: "_check_larger",
+    Verb: "_verb",
 }

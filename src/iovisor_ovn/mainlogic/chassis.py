@@ -29,12 +29,17 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 
 # northd writes flows that every chassis can run: a flag missing here changes those of the whole
-# cluster, and one too many brings flows that this agent does not run.  These are 23.03's.
+# cluster, and one too many brings flows that this agent does not run.  docs/architecture.md says
+# what each changes; the first three groups are of 23.03, 23.09 and 24.09 to 25.03.
 FEATURES: Final[tuple[str, ...]] = (
     "port-up-notif",
     "ct-no-masked-label",
     "mac-binding-timestamp",
     "ovn-ct-lb-related",
+    "fdb-timestamp",
+    "ct-commit-nat-v2",
+    "ct-commit-to-zone",
+    "ct-next-zone",
 )
 
 

@@ -33,7 +33,7 @@ __all__ = [
 COLUMNS: dict[str, tuple[str, ...]] = {
     "SB_Global": ("nb_cfg", "options"),
     "Chassis": ("name", "hostname", "encaps"),
-    "Datapath_Binding": ("tunnel_key", "external_ids"),
+    "Datapath_Binding": ("tunnel_key", "external_ids", "type"),
     "Port_Binding": (
         "logical_port", "type", "options", "datapath", "tunnel_key", "parent_port", "tag",
         "chassis", "port_security",
