@@ -89,6 +89,9 @@ class ProgramCompiler:
     """Compiles the action lists of one stage of one datapath.
 
     ``egress`` and ``table`` say which stage; ``verb_number`` numbers verbs that are not executed.
+    ``explicit_output``: northd writes behind `arp` and `nd_ns` what the packet that is held does
+    when its neighbour is known (SB_Global.options:arp_ns_explicit_output, since 23.09); before,
+    that was `output;` unwritten.
     """
 
     names: Names
@@ -96,6 +99,7 @@ class ProgramCompiler:
     table: int
     is_router: bool
     verb_number: Callable[[str], int]
+    explicit_output: bool = False
     _code: list[Insn] = field(default_factory=list)
 
     def compile(self, actions: ActionList) -> Compiled:
@@ -135,6 +139,13 @@ class ProgramCompiler:
         """
         for position, action in enumerate(body):
             last = position == len(body) - 1
+            if self.explicit_output and _holds(action):
+                # The machine puts a held packet back at the output stage, nowhere else.
+                if body[position + 1 :] != (Output(),):
+                    raise Unexecutable(f"{_verb_name(action)} before other actions than output")
+                self._action(action)
+                self._emit(Op.END, x=Drop.NONE)
+                return
             if isinstance(action, Next) and not last:
                 self._emit(Op.CALL, _stage(action.pipeline == "egress", action.table))
             elif self._ends_strand(action):
@@ -347,6 +358,10 @@ class ProgramCompiler:
     def _check_larger(self, action: CheckPktLarger) -> None:
         self._emit(Op.CHECK_LARGER, x=action.size)
         self._result(action.result)
+
+
+def _holds(action: Action) -> bool:
+    return isinstance(action, Nested) and action.verb in ("arp", "nd_ns")
 
 
 def _stage(egress: bool, table: int) -> int:

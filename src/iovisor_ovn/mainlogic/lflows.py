@@ -108,6 +108,7 @@ class FlowTable:
         self._address_sets = address_sets
         self.symbols = SymbolTable.default()
         self.northd_is_newer = False  # than any release whose language is known
+        self.explicit_output = False  # see ProgramCompiler
         self.templates: Mapping[str, str] = {}
         #: Called every few milliseconds while flows are compiled.
         self.breathe: Callable[[], None] = lambda: None
@@ -272,8 +273,9 @@ class FlowTable:
         datapath = self._world.datapaths[unit[1]]
         names = _DatapathNames(self._world, self._sets, self._address_sets, unit[1])
         compiler = ProgramCompiler(
-            names, flow.egress, flow.table, datapath.is_router, self._verb_number
-        )
+            names, flow.egress, flow.table, datapath.is_router, self._verb_number,
+            self.explicit_output,
+        )  # fmt: skip
         why = None
         try:
             try:

@@ -368,14 +368,19 @@ class Pipeline:
             self.flows.recompile()
 
     def _global_changed(self, change: Change) -> None:
-        options = getattr(change.row, "options", {})
-        version = options.get("northd_internal_version", "") if isinstance(options, dict) else ""
-        release = _RELEASE.match(version)
+        stored = getattr(change.row, "options", {})
+        options = stored if isinstance(stored, dict) else {}
+        release = _RELEASE.match(options.get("northd_internal_version", ""))
         name = release[0] if release else "main"
-        symbols, is_newer = SymbolTable.default(name), not SymbolTable.knows(name)
-        if (symbols.release, is_newer) != (self.flows.symbols.release, self.flows.northd_is_newer):
-            self.flows.symbols, self.flows.northd_is_newer = symbols, is_newer
-            self.flows.recompile()
+        flows = self.flows
+        before = (flows.symbols.release, flows.northd_is_newer, flows.explicit_output)
+        flows.symbols, flows.northd_is_newer = (
+            SymbolTable.default(name),
+            not SymbolTable.knows(name),
+        )
+        flows.explicit_output = options.get("arp_ns_explicit_output") == "true"
+        if before != (flows.symbols.release, flows.northd_is_newer, flows.explicit_output):
+            flows.recompile()
 
     # -- local datapaths -----------------------------------------------------------------
 

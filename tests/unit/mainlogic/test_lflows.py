@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from iovisor_ovn.abi import Limit
+from iovisor_ovn.abi import Limit, Op
 from iovisor_ovn.errors import MapFullError
 from iovisor_ovn.mainlogic import lflows
 from unit.mainlogic.contents import waste
@@ -311,6 +311,29 @@ def test_release_of_northd_decides_what_names_mean(rig: Rig) -> None:
         rig.db.update(sb_global, options={"northd_internal_version": version})
         rig.update()
         assert rig.pipeline.flows.symbols.release == "main"
+
+
+@pytest.mark.parametrize(("written", "outputs"), [("true", 1), ("false", 2), (None, 2)])
+def test_northd_says_whether_it_writes_what_a_held_packet_does(
+    rig: Rig, written: str | None, outputs: int
+) -> None:
+    """If so the packet does it when its neighbour is known, and not beside the request."""
+    options = {} if written is None else {"arp_ns_explicit_output": written}
+    rig.flow("ip4", "arp { output; }; output;")
+    rig.update()
+    rig.db.insert("SB_Global", options=options)
+    rig.update()
+    (rule,) = rig.rules()
+    assert isinstance(rule.program, tuple)
+    assert [insn.op for insn in rule.program].count(Op.OUTPUT) == outputs
+
+
+def test_held_packet_can_only_be_output(rig: Rig) -> None:
+    """Anything else that it should do is a counted drop."""
+    rig.db.insert("SB_Global", options={"arp_ns_explicit_output": "true"})
+    rig.flow("ip4", "arp { output; }; next;")
+    rig.update()
+    assert list(rig.pipeline.flows.unsupported) == ["arp before other actions than output"]
 
 
 def test_flows_that_do_not_fit_are_compiled_when_there_is_room(
