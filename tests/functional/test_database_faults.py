@@ -14,6 +14,7 @@ from iovisor_ovn.dataplane.machine import OBJECT_PATH
 from iovisor_ovn.demo.processes import until
 from iovisor_ovn.mainlogic.controller import REQUIRED_TABLES, SOUTHBOUND_COLUMNS
 from iovisor_ovn.ovsdb import Database
+from support.central import Release
 
 pytestmark = pytest.mark.needs_ovs
 
@@ -42,9 +43,9 @@ def _bind(rig: Rig) -> None:
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
+def servers(tmp_path: Path, release: Release) -> Iterator[Servers]:
     """Start a central with one switch and one port."""
-    found = Servers(tmp_path)
+    found = Servers(tmp_path, release)
     try:
         found.nb("--wait=sb", "ls-add", "sw", "--", "lsp-add", "sw", "p1")
         yield found
@@ -179,9 +180,9 @@ def test_chassis_that_another_writes_is_contended_calmly(rig: Rig) -> None:
 @pytest.mark.needs_bpf
 @pytest.mark.needs_netns
 @pytest.mark.skipif(not OBJECT_PATH.exists(), reason="needs the BPF object: run make bpf")
-def test_second_agent_on_a_database_is_refused(tmp_path: Path) -> None:
+def test_second_agent_on_a_database_is_refused(tmp_path: Path, release: Release) -> None:
     """It ends with a reason before it touches a device; when the first is gone it starts."""
-    host = Host(tmp_path)
+    host = Host(tmp_path, release)
     other = tmp_path / "other"
     other.mkdir()
     more = (f"--pidfile={other}/agent.pid", f"--unixctl={other}/agent.ctl")

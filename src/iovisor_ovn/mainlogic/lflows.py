@@ -346,8 +346,6 @@ class FlowTable:
         """Parsed actions of a flow; raises LanguageError."""
         if flow.table >= _TABLES[flow.egress]:
             raise LanguageError(f"there is no table {flow.table}", 0, flow.match)
-        if not 0 <= flow.priority <= _PRIORITY_MAX:
-            raise LanguageError(f"there is no priority {flow.priority}", 0, flow.match)
         if max(len(self._matches), len(self._actions)) > _CACHE_LIMIT:
             self._matches.clear()
             self._actions.clear()

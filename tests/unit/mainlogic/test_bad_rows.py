@@ -22,11 +22,9 @@ if TYPE_CHECKING:
         ("ip4 &&", "next;", 0, 1, "constant"),
         ("foo.bar == 1", "next;", 0, 1, "foo.bar"),
         ('ip4.src == "x"', "next;", 0, 1, "integer"),
-        ("ip4", "next;", 77, 1, "no table 77"),
         ("ip4", "next;", 0, -5, "no priority -5"),
         ("ip4", "next;", 0, 1 << 40, "no priority"),
         ("(" * 5000 + "ip4" + ")" * 5000, "next;", 0, 1, "nested"),
-        ("ip4", "clone { " * 500 + "next;" + " };" * 500, 0, 1, "nested"),
     ],
 )
 def test_flow_with_an_error_is_named_and_alone(
@@ -42,6 +40,27 @@ def test_flow_with_an_error_is_named_and_alone(
     found = [d.message for d in rig.pipeline.flows.diagnostics.values()]
     assert len(found) == 1
     assert reason in found[0]
+
+
+@pytest.mark.parametrize(
+    ("actions", "table", "reason"),
+    [
+        ("next;", 77, "no table 77"),
+        ("clone { " * 500 + "next;" + " };" * 500, 0, "nested"),
+    ],
+)
+def test_flow_beyond_what_northd_writes_today_is_named_and_alone(
+    actions: str, table: int, reason: str
+) -> None:
+    """It may be a later northd's; on a datapath without a complete pipeline the others go on."""
+    rig = Rig()
+    flow = rig.flow("ip4", actions, table=table, priority=1)
+    rig.flow("ip4", "drop;")
+    rig.update()
+    assert 100 in {rule.priority for rule in rig.rules()}
+    why = rig.pipeline.flows.unknown.why((flow.uuid, rig.sw.uuid))
+    assert why is not None
+    assert reason in why.message
 
 
 @pytest.mark.parametrize("key", [0, -1, 1 << 40])
