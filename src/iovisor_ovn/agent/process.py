@@ -81,13 +81,18 @@ def _set_up(command_line: CommandLine, directories: Directories) -> None:
         ovs.daemon.ignore_existing_pidfile()
     if command_line.pidfile is not None:
         ovs.daemon.set_pidfile(command_line.pidfile)
-        Path(ovs.daemon.make_pidfile_name(command_line.pidfile)).parent.mkdir(
-            parents=True, exist_ok=True
-        )
+        _make_directory(Path(ovs.daemon.make_pidfile_name(command_line.pidfile)).parent)
     _open_log(command_line, directories)
     give_tls_files(
         TlsFiles(command_line.private_key, command_line.certificate, command_line.ca_cert)
     )
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"run directory {path}: {error}") from error
 
 
 def _open_log(command_line: CommandLine, directories: Directories) -> None:
@@ -111,7 +116,7 @@ def _live(command_line: CommandLine, directories: Directories, override: str | N
     state_directory = command_line.state_directory(directories)
     opened = open_parts(command_line.database, state_directory, fast_path=command_line.fast_path)
     controller = Controller(opened.parts, override)
-    directories.ovn_run.mkdir(parents=True, exist_ok=True)
+    _make_directory(directories.ovn_run)
     control = open_control(command_line.unixctl, controller, opened.describe)
     controller.on_breath = control.server.run
     _log.info(f"agent_started pid={os.getpid()} database={command_line.database}")

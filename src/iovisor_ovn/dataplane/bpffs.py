@@ -92,7 +92,10 @@ def mount(directory: str | os.PathLike[str]) -> BpfFs:
     for view in views:
         if _is_bpffs(view.seen(place)):
             return _opened(view, place)
-    place.mkdir(mode=0o700, exist_ok=True)
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise DataplaneError(f"cannot mount a bpffs at {place}: {error}") from error
     refusals: list[str] = []
     for view in views:
         try:
