@@ -71,6 +71,29 @@ def test_a_device_that_comes_after_its_row(hypervisor: Hypervisor, central: Cent
         central.nbctl("lsp-del", late.name)
 
 
+def test_a_device_that_vanishes_under_traffic_comes_back(
+    hypervisor: Hypervisor, central: Central
+) -> None:
+    """Its row stays; the port is released and claimed again, and others do not notice."""
+    guest = Host("vanish", 1, 32)
+    central.nb_lines(port_lines("left", guest))
+    a = hypervisor.vms["a"]
+    try:
+        vm = plug(hypervisor, guest)
+        hypervisor.wait_installed(vm)
+        with PingStream(a, B.ip4) as other, PingStream(a, guest.ip4):
+            hypervisor.namespace.ip(f"link del {vm.port}")
+            until(lambda: not _claim(central, guest), "the release")
+            vm.plug_in(hypervisor.namespace, hypervisor.directory)
+            vm.configure((), checksums_by_device=True)
+            until(lambda: bool(_claim(central, guest)), "the claim")
+            until(lambda: a.ping(guest.ip4).received == 1, "the answer")
+            assert other.stop() == 0
+        hypervisor.remove_vm(vm)
+    finally:
+        central.nbctl("lsp-del", guest.name)
+
+
 def test_rules_come_and_go(hypervisor: Hypervisor, central: Central) -> None:
     """Fifty rules added and removed, and the change to stateful processing, lose nothing."""
     a = hypervisor.vms["a"]

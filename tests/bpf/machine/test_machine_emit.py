@@ -313,3 +313,17 @@ def test_injection_as_output_sets_the_address(rig: Rig) -> None:
     wanted = PACKET.copy()
     wanted.dst = "06:00:00:00:00:77"
     assert received(rig) == [[], [], [bytes(wanted)], []]
+
+
+def test_paused_datapath_drops_until_its_rows_are_put_into_force(rig: Rig) -> None:
+    """A full map makes room so: counted as no flow, with the fast path too; then as before."""
+    dp = switch(rig, *to(2))
+    assert rig.run(FRAME, rig.wires[0]).verdict == REDIRECT
+    rig.machine.pause(dp.index)
+    rig.machine.renew()
+    paused = rig.run(FRAME, rig.wires[0])
+    rig.machine.switch_rows({}, [dp.index])
+    rig.machine.renew()
+    after = rig.run(FRAME, rig.wires[0])
+    assert paused.drops == {Drop.NO_FLOW: 1}
+    assert (after.verdict, after.drops) == (REDIRECT, {})
