@@ -20,7 +20,6 @@ def _version(central: Central) -> str:
 
 def test_releases_run_side_by_side(module_directory: Path, release: Release) -> None:
     """Each central is of its own release, also while the other is there."""
-    mounts = Path("/proc/self/mounts").read_text()
     centrals = [
         Central(module_directory / str(number), which)
         for number, which in enumerate((release, INSTALLED, release))
@@ -28,7 +27,7 @@ def test_releases_run_side_by_side(module_directory: Path, release: Release) -> 
     for central in centrals:
         central.nbctl("--wait=sb", "ls-add", "sw")
     assert [_version(central) for central in centrals] == [release.name, "23.03", release.name]
-    assert Path("/proc/self/mounts").read_text() == mounts
+    assert f"ovn-{release.name}/usr" not in Path("/proc/self/mountinfo").read_text()
     sweep(module_directory / "1")
     assert _version(centrals[0]) == release.name
 
