@@ -10,6 +10,7 @@ import pytest
 from _pytest.terminal import TerminalReporter
 
 from support.central import RELEASES
+from support.hypervisor import Hypervisor
 
 pytest_plugins = ["support.fixtures", "support.fuzzing"]
 
@@ -35,10 +36,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the release of OVN that functional, system and differential tests run with; "
         "tools/ovn-root.sh builds the tree of one that is not installed",
     )
+    parser.addoption(
+        "--no-fast-path",
+        action="store_true",
+        help="let every packet walk over all flows in the system and differential tests",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start counting."""
+    """Start counting; say how agents run."""
+    if config.getoption("--no-fast-path"):
+        Hypervisor.agent_options = ("--no-fast-path",)
     config.stash[_COUNTS] = Counter()
     config.pluginmanager.register(_TierCount(config.stash[_COUNTS]), "tier-count")
 

@@ -22,6 +22,7 @@ from differential.generate import generate
 from differential.shrink import shrink
 from differential.side import SideDiedError
 from differential.traffic import Traffic
+from iovisor_ovn.demo.hypervisor import Hypervisor
 from iovisor_ovn.demo.places import sweep
 from iovisor_ovn.demo.releases import INSTALLED, RELEASES, find_release
 
@@ -157,7 +158,10 @@ def main() -> int:
     parser.add_argument("--replay", type=Path, default=None)
     parser.add_argument("--shrink-s", type=float, default=60.0)
     parser.add_argument("--out", type=Path, default=Path("build/differential"))
+    parser.add_argument("--no-fast-path", action="store_true")
     arguments = parser.parse_args()
+    if arguments.no_fast_path:
+        Hypervisor.agent_options = ("--no-fast-path",)
     directory = Path(tempfile.mkdtemp(prefix="ivd-"))
     try:
         with Arenas(directory, find_release(arguments.ovn)) as arenas:

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from iovisor_ovn.demo.machines import Kind, Vm
 from iovisor_ovn.demo.places import Namespace, sweep
@@ -26,6 +26,9 @@ _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 
 class Hypervisor:
     """Set up by construction, its agent started by :meth:`start`, all removed by :meth:`close`."""
+
+    #: What every agent of ours is started with besides; set before any is.
+    agent_options: ClassVar[Sequence[str]] = ()
 
     def __init__(
         self,
@@ -100,7 +103,7 @@ class Hypervisor:
         if self.flavor == "iovisor":
             # The program that is installed beside this interpreter.
             words = [str(Path(sys.executable).parent / "iovisor-ovn"), "agent"]
-            options.append(f"--unixctl={self.control}")
+            options += [f"--unixctl={self.control}", *self.agent_options]
         self._in_namespace(*words, f"unix:{self.directory}/db.sock", *options)
 
     def stop(self) -> None:
