@@ -83,9 +83,9 @@ class Servers:
         """Start one database server; it answers when this returns."""
         inside = ("ip", "netns", "exec", namespace) if namespace else ()
         self._run(
-            *inside, "ovsdb-server", f"{self.directory}/{name}.db",
+            "ovsdb-server", f"{self.directory}/{name}.db",
             f"--remote=p{self.remote(name)}", f"--unixctl={self.directory}/{name}.ctl",
-            *options, *self._daemon(name),
+            *options, *self._daemon(name), inside=inside,
         )  # fmt: skip
 
     def stop(self, name: str) -> None:
@@ -128,9 +128,9 @@ class Servers:
         return [f"--pidfile={at}.pid", f"--log-file={at}.log", "--detach", "--no-chdir",
                 "-vconsole:off", "-vsyslog:off"]  # fmt: skip
 
-    def _run(self, *command: str) -> str:
+    def _run(self, *command: str, inside: tuple[str, ...] = ()) -> str:
         done = subprocess.run(
-            (*self.release.command, *command),
+            (*inside, *self.release.command, *command),
             env=self.environment,
             capture_output=True,
             text=True,
