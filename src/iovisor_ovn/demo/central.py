@@ -35,11 +35,14 @@ class Central:
         self.nb = f"unix:{directory}/nb.sock"
         self.sb = f"unix:{directory}/sb.sock"
         self._with_tcp = with_tcp
-        self._databases = databases
         directory.mkdir(parents=True)
         try:
-            self._start_database("nb")
-            self._start_database("sb")
+            for kind in ("nb", "sb"):
+                if databases is None:
+                    self.create_database(kind)
+                else:
+                    shutil.copy(databases / f"{kind}.db", self.database(kind))
+                self.start_server(kind)
             self.start_northd()
             self.nbctl("init")
             self.sbctl("init")
@@ -85,9 +88,26 @@ class Central:
 
     def stop_northd(self) -> None:
         """End ovn-northd; the databases stay."""
-        pid = read_pid(self.directory / "northd.pid")
-        if pid is not None:
-            end(pid)
+        self._end("northd")
+
+    def database(self, kind: str) -> Path:
+        """Return the file of a database (``nb`` or ``sb``)."""
+        return self.directory / f"{kind}.db"
+
+    def create_database(self, kind: str) -> None:
+        """Make the file of a database, with no rows; there must be none."""
+        schema = f"{_SCHEMAS}/ovn-{kind}.ovsschema"
+        run(*self.release.command, "ovsdb-tool", "create", str(self.database(kind)), schema)
+
+    def start_server(self, kind: str) -> None:
+        """Start the server of a database; it answers when this returns."""
+        tcp = ["--remote=ptcp:0:127.0.0.1"] if self._with_tcp else []
+        socket = f"--remote=punix:{self.directory}/{kind}.sock"
+        self._daemon("ovsdb-server", kind, socket, *tcp, str(self.database(kind)))
+
+    def stop_server(self, kind: str) -> None:
+        """End the server of a database; its file stays."""
+        self._end(kind)
 
     def stop(self) -> None:
         """End all processes and remove the directory."""
@@ -96,17 +116,6 @@ class Central:
     def _ctl(self, program: str, remote: str, words: tuple[str, ...], timeout_s: float) -> str:
         command = (*self.release.command, program, f"--db={remote}", *words)
         return run(*command, timeout_s=timeout_s).removesuffix("\n")
-
-    def _start_database(self, kind: str) -> None:
-        file = str(self.directory / f"{kind}.db")
-        if self._databases is not None:
-            shutil.copy(self._databases / f"{kind}.db", file)
-        else:
-            schema = f"{_SCHEMAS}/ovn-{kind}.ovsschema"
-            run(*self.release.command, "ovsdb-tool", "create", file, schema)
-        tcp = ["--remote=ptcp:0:127.0.0.1"] if self._with_tcp else []
-        socket = f"--remote=punix:{self.directory}/{kind}.sock"
-        self._daemon("ovsdb-server", kind, socket, *tcp, file)
 
     def _daemon(self, program: str, name: str, *options: str) -> None:
         where = self.directory / name
@@ -120,6 +129,11 @@ class Central:
             f"--log-file={where}.log",
             *options,
         )
+
+    def _end(self, name: str) -> None:
+        pid = read_pid(self.directory / f"{name}.pid")
+        if pid is not None:
+            end(pid)
 
     def _tcp(self, kind: str) -> str:
         log = self.directory / f"{kind}.log"
