@@ -19,11 +19,19 @@ pytestmark = [
 
 _SOURCE = Path(__file__).parents[2] / "src"
 _AGENT = f'{sys.executable} -c "from iovisor_ovn.cli.main import main; main()" agent'
+_UNPRIVILEGED = ("setpriv", "--bounding-set=-bpf,-sys_admin,-net_admin", "--inh-caps=-all")
 
 
 def _start(run_directory: Path, before: str = "", around: tuple[str, ...] = ()) -> str:
     """Start an agent in mount and network namespaces of its own; return its last line."""
-    script = f"{before}\nexec {' '.join(around)} {_AGENT} unix:/none -vsyslog:off -vconsole:off"
+    return _lines(run_directory, before, around, "-vconsole:off")[-1]
+
+
+def _lines(run_directory: Path, before: str, around: tuple[str, ...], *options: str) -> list[str]:
+    """Return all that it says on its standard error."""
+    script = (
+        f"{before}\nexec {' '.join(around)} {_AGENT} unix:/none -vsyslog:off {' '.join(options)}"
+    )
     done = subprocess.run(
         ["unshare", "--mount", "--net", "bash", "-ec", script],
         env={**os.environ, "OVN_RUNDIR": str(run_directory), "PYTHONPATH": str(_SOURCE)},
@@ -31,15 +39,21 @@ def _start(run_directory: Path, before: str = "", around: tuple[str, ...] = ()) 
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("iovisor-ovn: "), done.stderr
-    return last
+    lines = done.stderr.splitlines()
+    assert lines[-1].startswith("iovisor-ovn: "), done.stderr
+    return lines
 
 
 def test_missing_privileges_are_named(tmp_path: Path) -> None:
     """All of them at once."""
-    drop = ("setpriv", "--bounding-set=-bpf,-sys_admin,-net_admin", "--inh-caps=-all")
-    assert "lacks CAP_NET_ADMIN, CAP_BPF, CAP_SYS_ADMIN" in _start(tmp_path, around=drop)
+    said = _start(tmp_path, around=_UNPRIVILEGED)
+    assert "lacks CAP_NET_ADMIN, CAP_BPF, CAP_SYS_ADMIN" in said
+
+
+def test_console_has_each_log_line_once(tmp_path: Path) -> None:
+    """Also where there is neither a log file nor a syslog."""
+    lines = _lines(tmp_path, "", _UNPRIVILEGED)
+    assert [line.split("|")[3].strip() for line in lines[:-1]] == ["EMER"]
 
 
 def test_kernel_below_the_floor_is_named(tmp_path: Path) -> None:

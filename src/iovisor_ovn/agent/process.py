@@ -7,6 +7,7 @@ process at once: rows and data plane stay, as with ovn-controller; ``exit`` take
 """
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -109,6 +110,8 @@ def _open_log(command_line: CommandLine, directories: Directories) -> None:
         except OSError as error:
             raise ConfigError(f"--log-file: {error}") from error
     ovs.vlog.Vlog.init(None if path is None else str(path))
+    # Of a logger without a handler, as vlog's for no file is, Python prints warnings to stderr.
+    logging.lastResort = None
 
 
 def _live(command_line: CommandLine, directories: Directories, override: str | None) -> int:
