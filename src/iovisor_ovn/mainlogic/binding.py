@@ -19,6 +19,7 @@ import ovs.db.idl
 import ovs.vlog
 
 from iovisor_ovn.mainlogic.chassis import Write, put
+from iovisor_ovn.mainlogic.contention import Contention
 from iovisor_ovn.mainlogic.ports import Port, PortIndex
 from iovisor_ovn.ovsdb import RowChange
 from iovisor_ovn.vswitch import LocalInterface
@@ -27,13 +28,14 @@ __all__ = ["CLAIM_BACK_OFF_MS", "Bindings", "Place", "by_logical_port", "may_hol
 
 _log = ovs.vlog.Vlog("binding")
 
-#: A port that another chassis took over is claimed again at most this often.
+#: A port that another took over or gave back is claimed again at most this often.
 CLAIM_BACK_OFF_MS = 500
 
 _GATEWAY_OPTIONS: Mapping[str, str] = {
     "l2gateway": "l2gateway-chassis",
     "l3gateway": "l3gateway-chassis",
 }
+_CLAIMABLE = ("", "localport", *_GATEWAY_OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ class Bindings:
         self.held: dict[str, LocalInterface] = {}
         self.claimed: set[str] = set()
         self.next_due_ms: int | None = None
+        self.contention = Contention()
+        self._bound: set[str] = set()
         self._interfaces: dict[str, LocalInterface] = {}
         self._unsettled: set[str] = set()
         self._planned: set[str] = set()
@@ -126,6 +130,8 @@ class Bindings:
     ) -> None:
         """Follow rows, interfaces (by device) and our name; `held` and `claimed` are right then."""
         touched = self.ports.take(changes)
+        if place == self._place:
+            self._note_contention(touched)
         new = by_logical_port(interfaces, self._interfaces)
         for name in new.keys() | self._interfaces.keys():
             if new.get(name) != self._interfaces.get(name):
@@ -136,6 +142,11 @@ class Bindings:
             touched |= self.ports.by_name.keys()
         for name in touched:
             self._judge(name)
+            port = self.ports.by_name.get(name)
+            if port is not None and port.chassis == place.chassis:
+                self._bound.add(name)
+            else:
+                self._bound.discard(name)
         self._unsettled |= touched
 
     def is_live(self) -> None:
@@ -194,6 +205,16 @@ class Bindings:
             if port.chassis == self._place.chassis and (row := rows.get(port.uuid)) is not None
         ]
 
+    def _note_contention(self, touched: Iterable[str]) -> None:
+        """Count rows that are not ours any more though claimed, or ours though not claimed."""
+        for name in touched:
+            port = self.ports.by_name.get(name)
+            if port is None or port.type not in _CLAIMABLE:
+                continue
+            is_ours = port.chassis == self._place.chassis
+            if is_ours != (name in self._bound) and is_ours != (name in self.claimed):
+                self.contention.note(name, "" if is_ours else port.chassis)
+
     def _judge(self, name: str) -> None:
         port = self.ports.by_name.get(name)
         interface = self._interface_of(port) if port is not None else None
@@ -222,8 +243,8 @@ class Bindings:
     ) -> Write | None:
         is_ours = port.chassis == self._place.chassis
         if port.name not in self.claimed:
-            is_bindable = port.type in ("", "localport", *_GATEWAY_OPTIONS)
-            if is_ours and is_bindable:
+            self._claimed_at_ms.pop(port.name, None)
+            if is_ours and port.type in _CLAIMABLE:
                 _log.info(f"port_releasing port={port.name}")
                 return lambda _: _release(row)
             return None
@@ -231,7 +252,7 @@ class Bindings:
             return None
         encap = _encap_for(chassis, self._interface_of(port))
         if not is_ours:
-            if port.chassis and not self._may_claim_again(port.name, now_ms):
+            if not self._may_claim_again(port.name, now_ms):
                 return None
             self._claimed_at_ms[port.name] = now_ms
             _log.info(f"port_claiming port={port.name} was={port.chassis or 'unbound'}")
@@ -269,11 +290,7 @@ class Bindings:
         if port is None:
             return True
         if name not in self.claimed:
-            return port.chassis != self._place.chassis or port.type not in (
-                "",
-                "localport",
-                *_GATEWAY_OPTIONS,
-            )
+            return port.chassis != self._place.chassis or port.type not in _CLAIMABLE
         return port.chassis == self._place.chassis and port.is_up and name in self._live
 
 

@@ -224,6 +224,8 @@ class Controller:
         elif not self.options.is_complete:
             found.append({"what": "no_encap", "reason": "ovn-encap-type or ovn-encap-ip missing"})
         found += [{"what": what, "reason": reason} for what, reason in self._notes.items()]
+        contended = self.bindings.contention.reasons()
+        found += [{"what": "port_contended", "reason": reason} for reason in contended.values()]
         return found
 
     def _note(self, what: str, reason: str) -> None:
