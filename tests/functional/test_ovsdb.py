@@ -16,6 +16,7 @@ from support.central import Release
 
 pytestmark = pytest.mark.needs_ovs
 
+Connect = Callable[[str], Database]
 _COLUMNS = {"Address_Set": ("name", "addresses", "options"), "No_Such_Table": ("name",)}
 
 
@@ -25,6 +26,20 @@ def servers(tmp_path: Path, release: Release) -> Iterator[Servers]:
     found = _quiet(tmp_path, release)
     yield found
     found.close()
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Give what opens the Southbound database at a remote; all are closed at the end."""
+    opened: list[Database] = []
+
+    def open_remote(remote: str) -> Database:
+        opened.append(Database(remote, "OVN_Southbound", _COLUMNS))
+        return opened[-1]
+
+    yield open_remote
+    for database in opened:
+        database.close()
 
 
 def _quiet(directory: Path, release: Release) -> Servers:
@@ -64,10 +79,10 @@ def _add(servers: Servers, *names: str) -> None:
         servers.sb("create", "address_set", f"name={name}", "addresses=10.0.0.1")
 
 
-def test_changes_name_kind_and_columns(servers: Servers) -> None:
+def test_changes_name_kind_and_columns(connect: Connect, servers: Servers) -> None:
     """Insert, update and delete are told once, an update with its columns."""
     _add(servers, "a", "b")
-    database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+    database = connect(servers.remote("sb"))
     first = _until(database, lambda: database.ever_connected)
     assert _told(first) == [("insert", "a", frozenset()), ("insert", "b", frozenset())]
     servers.sb("set", "address_set", "a", "addresses=10.0.0.2")
@@ -76,18 +91,18 @@ def test_changes_name_kind_and_columns(servers: Servers) -> None:
     assert _told(then) == [("delete", "b", frozenset()), ("update", "a", frozenset({"addresses"}))]
 
 
-def test_what_the_schema_lacks_is_absent(servers: Servers) -> None:
+def test_what_the_schema_lacks_is_absent(connect: Connect, servers: Servers) -> None:
     """Tables and columns of later releases are no error."""
-    database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+    database = connect(servers.remote("sb"))
     _until(database, lambda: database.ever_connected)
     assert set(database.tables) == {"Address_Set"}
     assert set(database.tables["Address_Set"].columns) == {"name", "addresses"}
 
 
-def test_reload_tells_differences_only(servers: Servers) -> None:
+def test_reload_tells_differences_only(connect: Connect, servers: Servers) -> None:
     """After the server was away only what became different meanwhile is a change."""
     _add(servers, "same", "gone", "other")
-    database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+    database = connect(servers.remote("sb"))
     _until(database, lambda: database.connected)
     servers.stop("sb")
     _until(database, lambda: not database.connected)
@@ -103,19 +118,19 @@ def test_reload_tells_differences_only(servers: Servers) -> None:
     ]
 
 
-def test_condition_limits_the_rows(servers: Servers) -> None:
+def test_condition_limits_the_rows(connect: Connect, servers: Servers) -> None:
     """Rows that match no clause are not in memory; widening brings them."""
     _add(servers, "a", "b")
-    database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+    database = connect(servers.remote("sb"))
     database.set_condition("Address_Set", [["name", "==", "a"]])
     _until(database, lambda: database.connected and _names(database) == {"a"})
     database.set_condition("Address_Set", [True])
     _until(database, lambda: _names(database) == {"a", "b"})
 
 
-def test_transaction_is_not_waited_for(servers: Servers) -> None:
+def test_transaction_is_not_waited_for(connect: Connect, servers: Servers) -> None:
     """`busy` lasts until the answer has come; then the row is there."""
-    database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+    database = connect(servers.remote("sb"))
     assert database.busy
     _until(database, lambda: not database.busy)
     with database.transaction() as transaction:
@@ -125,10 +140,10 @@ def test_transaction_is_not_waited_for(servers: Servers) -> None:
     assert _names(database) == {"mine"}
 
 
-def test_refusal_is_named_and_pauses(servers: Servers) -> None:
+def test_refusal_is_named_and_pauses(connect: Connect, servers: Servers) -> None:
     """A refused transaction leaves its reason, and no other begins for a while."""
     _add(servers, "a")
-    database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+    database = connect(servers.remote("sb"))
     _until(database, lambda: not database.busy)
     with database.transaction() as transaction:
         transaction.insert(database.tables["Address_Set"]).name = "a"
@@ -139,7 +154,7 @@ def test_refusal_is_named_and_pauses(servers: Servers) -> None:
     _until(database, lambda: not database.busy)
 
 
-def test_read_only_server_is_told_apart(servers: Servers) -> None:
+def test_read_only_server_is_told_apart(connect: Connect, servers: Servers) -> None:
     """A server that takes no writes is followed all the same."""
     _add(servers, "a")
     control = f"{servers.directory}/sb.ctl"
@@ -159,7 +174,7 @@ def test_read_only_server_is_told_apart(servers: Servers) -> None:
     subprocess.run(
         ["ovsdb-client", "transact", servers.remote("sb"), json.dumps(operations)], check=True
     )
-    database = Database(remote, "OVN_Southbound", _COLUMNS)
+    database = connect(remote)
     _until(database, lambda: not database.busy)
     assert _names(database) == {"a"}
     with database.transaction() as transaction:
@@ -170,7 +185,9 @@ def test_read_only_server_is_told_apart(servers: Servers) -> None:
     _until(database, lambda: _names(database) == {"a", "c"})
 
 
-def test_another_remote_is_followed(servers: Servers, tmp_path: Path, release: Release) -> None:
+def test_another_remote_is_followed(
+    connect: Connect, servers: Servers, tmp_path: Path, release: Release
+) -> None:
     """A changed remote leads to another server; its rows replace the old ones as differences."""
     _add(servers, "a")
     second_directory = tmp_path / "second"
@@ -178,7 +195,7 @@ def test_another_remote_is_followed(servers: Servers, tmp_path: Path, release: R
     second = _quiet(second_directory, release)
     try:
         _add(second, "b")
-        database = Database(servers.remote("sb"), "OVN_Southbound", _COLUMNS)
+        database = connect(servers.remote("sb"))
         _until(database, lambda: database.connected)
         database.set_remote(second.remote("sb"))
         told = _until(database, lambda: database.connected and _names(database) == {"b"})

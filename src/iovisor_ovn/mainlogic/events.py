@@ -19,7 +19,7 @@ from iovisor_ovn.mainlogic.clock import now_ms
 from iovisor_ovn.mainlogic.neighbours import mac_text
 from iovisor_ovn.mainlogic.pipeline import Pipeline
 from iovisor_ovn.ovsdb import Database
-from iovisor_ovn.services.holding import HoldQueue, Hop, complete_checksum
+from iovisor_ovn.services.holding import HoldQueue, Hop, complete_checksum, held_per_hop
 from iovisor_ovn.services.learning import Learned, LearnQueue
 
 __all__ = ["EventPump"]
@@ -37,6 +37,7 @@ class EventPump:
         """Start to listen."""
         self._machine = pipeline.machine
         self._world = pipeline.world
+        self._flows = pipeline.flows
         self._neighbours = pipeline.neighbours
         self._southbound = southbound
         self._reader = RingReader(pipeline.machine.maps["events"])
@@ -98,6 +99,7 @@ class EventPump:
 
     def _hold(self, hop: Hop, frame: bytes, words: tuple[int, ...], now: float) -> None:
         """Keep a packet, unless the answer came while its event was on the way."""
+        self._held.most_per_hop = held_per_hop(self._flows.symbols.release)
         self._held.hold(hop, frame, words, now)
         mac = self._neighbours.mac_of(*hop)
         if mac:

@@ -2,8 +2,8 @@
 """Packets that wait for a neighbour.
 
 ``arp{}`` and ``nd_ns{}`` ask for a MAC address; the packet that needs it comes here and goes on
-to its output when the answer is known. As ovn-controller 23.03: three packets a next hop, for
-ten seconds (OVN controller/pinctrl.c, buffered packets).
+to its output when the answer is known. As ovn-controller: three or four packets a next hop, for
+ten seconds (OVN controller/pinctrl.c of 23.03, controller/mac-cache.c since, buffered packets).
 """
 
 import struct
@@ -11,10 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["HELD_PER_HOP", "HOLD_S", "Held", "HoldQueue", "Hop", "complete_checksum"]
+__all__ = ["HOLD_S", "Held", "HoldQueue", "Hop", "complete_checksum", "held_per_hop"]
 
-#: ovn-controller 23.03 has a ring of four places, one of them always free.
-HELD_PER_HOP = 3
 HOLD_S = 10.0
 #: Next hops with packets waiting; beyond it new ones are refused (a scan must not eat memory).
 MAX_HOPS = 1000
@@ -31,6 +29,11 @@ class Held:
     due: float
 
 
+def held_per_hop(release: str) -> int:
+    """Packets that ovn-controller holds for a next hop: 23.03's ring of four has one free place."""
+    return 3 if release == "23.03" else 4
+
+
 class HoldQueue:
     """``send(frame, words, mac)`` puts a packet back on its way."""
 
@@ -38,6 +41,7 @@ class HoldQueue:
         """Start empty."""
         self._send = send
         self._waiting: dict[Hop, deque[Held]] = {}
+        self.most_per_hop = held_per_hop("main")
         self.dropped = 0
 
     def hold(self, hop: Hop, frame: bytes, words: tuple[int, ...], now: float) -> None:
@@ -48,7 +52,7 @@ class HoldQueue:
                 self.dropped += 1
                 return
             queue = self._waiting[hop] = deque()
-        if len(queue) >= HELD_PER_HOP:
+        while len(queue) >= self.most_per_hop:
             queue.popleft()
             self.dropped += 1
         queue.append(Held(frame, words, now + HOLD_S))

@@ -12,11 +12,11 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from iovisor_ovn.services.holding import (
-    HELD_PER_HOP,
     HOLD_S,
     MAX_HOPS,
     HoldQueue,
     complete_checksum,
+    held_per_hop,
 )
 
 HOP = (1, 2, 0x0A000001)
@@ -42,14 +42,18 @@ def test_answer_lets_packets_go_oldest_first() -> None:
     assert len(queue) == 1
 
 
-def test_full_queue_drops_its_oldest() -> None:
-    """A next hop keeps three packets, the latest."""
+@pytest.mark.parametrize(("release", "kept"), [
+    ("23.03", (3, 4, 5)), ("23.06", (2, 3, 4, 5)), ("main", (2, 3, 4, 5)),
+])  # fmt: skip
+def test_full_queue_drops_its_oldest(release: str, kept: tuple[int, ...]) -> None:
+    """A next hop keeps as many packets as ovn-controller of the release does, the latest."""
     queue, sent = _queue()
-    for number in range(HELD_PER_HOP + 2):
+    queue.most_per_hop = held_per_hop(release)
+    for number in range(6):
         queue.hold(HOP, bytes([number]), WORDS, 0)
     queue.resolved(HOP, 1)
-    assert [frame for frame, _words, _mac in sent] == [bytes([n]) for n in (2, 3, 4)]
-    assert queue.dropped == 2
+    assert [frame for frame, _words, _mac in sent] == [bytes([n]) for n in kept]
+    assert queue.dropped == 6 - len(kept)
 
 
 def test_packets_wait_ten_seconds() -> None:
