@@ -70,9 +70,14 @@ class _Pair:
         self.central.stop()
 
 
-def _names(hypervisor: Hypervisor, what: str) -> list[str]:
-    answer = json.loads(hypervisor.appctl("iovisor/show"))
-    return [problem["reason"] for problem in answer["problems"] if problem["what"] == what]
+def _await(hypervisor: Hypervisor, what: str) -> str:
+    """Wait for a problem in what the agent shows; return its reason."""
+
+    def reason() -> str | None:
+        problems = json.loads(hypervisor.appctl("iovisor/show"))["problems"]
+        return next((str(one["reason"]) for one in problems if one["what"] == what), None)
+
+    return until(reason, f"{what} of {hypervisor.name}", 30)
 
 
 @pytest.fixture
@@ -101,7 +106,7 @@ def test_two_agents_of_one_name_quarrel_calmly(pair: _Pair) -> None:
     with PingStream(first.vms["a"], B.ip4) as stream:
         for what in ("chassis_contended", "port_contended"):
             for hypervisor in (first, second):
-                until(lambda h=hypervisor, w=what: _names(h, w), what, 30)
+                _await(hypervisor, what)
         stream.wait_answers(20)
         assert stream.stop() == 0
     assert pair.is_calm(before)
@@ -127,10 +132,8 @@ def test_port_on_two_chassis_goes_from_one_to_the_other(pair: _Pair) -> None:
         before = len(pair.transactions())
         plug(first, BOTH)
         plug(second, BOTH)
-        until(lambda: _names(first, "port_contended"), "named by the first", 30)
-        until(lambda: _names(second, "port_contended"), "named by the second", 30)
-        assert "chassis hv1" in _names(first, "port_contended")[0]
-        assert "chassis hv0" in _names(second, "port_contended")[0]
+        assert "chassis hv1" in _await(first, "port_contended")
+        assert "chassis hv0" in _await(second, "port_contended")
         assert pair.is_calm(before)
         second.remove_vm(second.vms["both"])
         first.wait_installed(first.vms["both"])

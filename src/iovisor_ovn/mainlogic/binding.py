@@ -212,7 +212,7 @@ class Bindings:
             if port is None or port.type not in _CLAIMABLE:
                 continue
             is_ours = port.chassis == self._place.chassis
-            if is_ours != (name in self._bound) and is_ours != (name in self.claimed):
+            if is_ours not in (name in self._bound, name in self.claimed):
                 self.contention.note(name, "" if is_ours else port.chassis)
 
     def _judge(self, name: str) -> None:
