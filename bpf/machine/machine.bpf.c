@@ -137,7 +137,9 @@ static __always_inline void enter_egress(struct machine *m,
 	if (m->w[W_INPORT] == m->w[W_OUTPORT] &&
 	    !(m->w[W_FLAGS] & FLAG_LOOPBACK))
 		return end_strand(m, DROP_LOOPBACK);
-	put(m, W_CT_ZONE, port->zone);
+	/* A port to a router has none: what is tracked stays with the sender. */
+	if (port->zone)
+		put(m, W_CT_ZONE, port->zone);
 	set_groups(m, DIM_OUTPORT, port->groups);
 	clear_registers(m);
 	goto_stage(m, MAX_EGRESS);
