@@ -43,8 +43,8 @@ LANGUAGE_JUDGES := tests/unit/compiler/test_judges.py tests/bpf/machine/test_mac
 OVN ?= 23.03
 
 .PHONY: help build bpf demo demo-up demo-down lint fmt type test test-release test-unit coverage \
-	test-bpf test-functional test-system test-differential differential fuzz-language fuzz-parser \
-	bench docs clean ovn-root
+	test-bpf test-functional test-system test-differential differential mutations fuzz-language \
+	fuzz-parser bench docs clean ovn-root
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -100,7 +100,7 @@ test-functional: build ovn-root ## real database servers, no traffic
 test-system: build ovn-root ## namespaces and traffic; ARGS=--flavor=ovn asks ordinary OVN
 	$(AS_ROOT) $(PYTEST) tests/system --ovn=$(OVN) $(ARGS)
 
-test-differential: build ovn-root ## recorded cases beside ordinary OVN
+test-differential: build ovn-root ## recorded cases and two minutes of random packets beside ordinary OVN
 	$(AS_ROOT) $(PYTEST) tests/differential --ovn=$(OVN) $(ARGS)
 
 # How many cases or packets, and the seed of the first: make fuzz-language N=1000 SEED=7
@@ -131,6 +131,9 @@ $(FUZZ)/parse: $(PARSE_HOST_FLAGS) $(C_FILES) $(PACKAGES_READY)
 $(VENV)/fuzz-ready: $(VENV_READY)
 	$(BIN)/pip install --quiet --editable '.[fuzz]'
 	touch $@
+
+mutations: build ## put faults in, one at a time; the comparison must catch each
+	$(AS_ROOT) env PYTHONPATH=src:tests $(BIN)/python -m differential.mutations $(ARGS)
 
 bench: build ## measure; figures to standard output
 	$(AS_ROOT) $(BIN)/python bench/run.py $(ARGS)

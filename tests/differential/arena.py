@@ -77,6 +77,11 @@ class Arena:
         self._both(Side.disconnect)
         self._pool.shutdown()
 
+    @property
+    def plugged(self) -> frozenset[str]:
+        """The ports that are plugged in."""
+        return frozenset(self._bound)
+
     def set_up(self, topology: Topology) -> list[Mismatch]:
         """Replace the topology; return what is unlike in the logical flows."""
         self._remove_all()

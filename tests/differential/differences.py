@@ -78,9 +78,9 @@ def _unless_protocol_0(frame: bytes, _sent: Sequence[bytes]) -> bytes:
     """Leave out IPv4 packets of protocol 0, and ICMP errors that quote one."""
     at = _network_at(frame)
     is_ip4 = frame[at - 2 : at] == b"\x08\x00"
-    quoted = frame[at + 9] == 1 and frame[at + 20] in {3, 11} if is_ip4 else False
-    protocol = frame[at + 37 if quoted else at + 9] if is_ip4 else -1
-    return b"" if protocol == 0 else frame
+    is_error = frame[at + 9 : at + 10] == b"\x01" and frame[at + 20 : at + 21] in {b"\3", b"\x0b"}
+    where = at + 37 if is_error else at + 9
+    return b"" if is_ip4 and frame[where : where + 1] == b"\0" else frame
 
 
 def _is_neighbour_message(frame: bytes) -> bool:

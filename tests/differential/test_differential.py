@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our data path beside ordinary OVN's: recorded cases."""
+"""Our data path beside ordinary OVN's: recorded cases, and two minutes of random ones."""
 
+import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +11,14 @@ import pytest
 
 from differential.arena import Arenas
 from differential.case import load
-from differential.run import judge, show
+from differential.run import Report, compare, judge, show
 from iovisor_ovn.demo.places import sweep
 from iovisor_ovn.demo.releases import Release
 
 pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns, pytest.mark.needs_ovs]
 
+_RANDOM_S = 120
+_PACKETS_A_TOPOLOGY = 400
 _CASES = sorted(Path(__file__).with_name("cases").glob("*.json"))
 
 
@@ -37,3 +41,18 @@ def test_a_recorded_case_ends_alike(arenas: Arenas, path: Path) -> None:
     unlike = judge(arenas, case)
     assert not unlike, show(case, unlike)
     assert set(arenas.arena.explained) == {case.difference} - {""}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(_RANDOM_S + 300)
+def test_random_packets_fare_as_with_ordinary_ovn(arenas: Arenas) -> None:
+    """Topologies and packets of a fresh seed end alike; `make differential SEED=` repeats it."""
+    seed = secrets.randbelow(2**31)
+    print(f"seed {seed}")  # noqa: T201 - shown with a failure
+    report = Report()
+    end = time.monotonic() + _RANDOM_S
+    while time.monotonic() < end and not report.cases:
+        compare(arenas, seed + report.topologies, _PACKETS_A_TOPOLOGY, report)
+    assert not report.cases, "\n".join(show(*found) for found in report.cases)
+    assert not report.untrue, report.untrue
+    assert report.outputs > report.packets / 10, report.text()

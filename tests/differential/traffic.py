@@ -63,6 +63,10 @@ class Traffic:
         makers, weights = zip(*self._kinds, strict=True)
         frames, what = self._chance.choices(makers, weights)[0](host)
         self._last = Send(host.port, frames, what)
+        if not self._chance.randrange(4):
+            # The next of a kind may take another way than the first, and must fare alike. Not at
+            # once: ordinary OVN learns later than we do what the first one brings about.
+            self._waiting.extendleft([self._last] * self._chance.randint(1, 2))
         return self._last
 
     def saw(self, outputs: Outputs) -> None:

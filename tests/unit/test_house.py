@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 _MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = """
     help build bpf demo demo-up demo-down lint fmt type test test-unit test-bpf test-functional
-    test-system test-differential differential bench docs clean
+    test-system test-differential differential mutations bench docs clean
 """
 
 

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ovn-trace predicts: to which ports a frame goes, by the same Southbound database.
+
+It knows neither connections nor which ports are plugged in, so it is asked about topologies
+that track none, and its answers are cut down to the ports that are there.
+"""
+
+import re
+from collections.abc import Collection
+
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Raw
+
+from differential.headers import Packet
+from iovisor_ovn.demo.central import Central
+from iovisor_ovn.demo.processes import run
+
+__all__ = ["microflow", "predict"]
+
+_OUTPUT = re.compile(r'output\("([^"]+)"\)')
+_PAYLOADS = {Raw, IP, IPv6, UDP, TCP, ICMP, ICMPv6EchoRequest, ARP, Ether}
+
+
+def predict(central: Central, port: str, frame: bytes, plugged: Collection[str]) -> set[str] | None:
+    """Return the ports that the frame of ``port`` goes to, None if that cannot be asked.
+
+    A process for each question: an ovn-trace that stays reads the database once.
+    """
+    flow = microflow(port, frame)
+    if flow is None:
+        return None
+    command = (*central.release.command, "ovn-trace", f"--db={central.sb}", "--minimal", flow)
+    return set(_OUTPUT.findall(run(*command))).intersection(plugged)
+
+
+def microflow(port: str, frame: bytes) -> str | None:
+    """Return the frame in ovn-trace's words; None for one that they cannot tell whole."""
+    packet = Ether(frame)
+    layers = set(packet.layers())
+    if not layers <= _PAYLOADS or bytes(packet) != frame:
+        return None
+    terms = [f'inport == "{port}"', f"eth.src == {packet.src}", f"eth.dst == {packet.dst}"]
+    if ARP in packet:
+        if packet[ARP].op == 2:
+            return None  # it may set free what waited for it
+        terms += _arp(packet[ARP])
+    elif IP in packet or IPv6 in packet:
+        found = _ip(packet)
+        if found is None:
+            return None
+        terms += found
+    else:
+        return None
+    return " && ".join(terms)
+
+
+def _arp(arp: Packet) -> list[str]:
+    return [
+        f"arp.op == {arp.op}", f"arp.spa == {arp.psrc}", f"arp.tpa == {arp.pdst}",
+        f"arp.sha == {arp.hwsrc}", f"arp.tha == {arp.hwdst}",
+    ]  # fmt: skip
+
+
+def _ip(packet: Packet) -> list[str] | None:
+    if IP in packet:
+        ip = packet[IP]
+        if ip.frag or ip.flags.MF or ip.options:
+            return None
+        terms = [f"ip4.src == {ip.src}", f"ip4.dst == {ip.dst}", f"ip.ttl == {ip.ttl}"]
+    else:
+        ip = packet[IPv6]
+        terms = [f"ip6.src == {ip.src}", f"ip6.dst == {ip.dst}", f"ip.ttl == {ip.hlim}"]
+        terms.append(f"ip6.label == {ip.fl}")
+    for layer, name in ((UDP, "udp"), (TCP, "tcp")):
+        if layer in packet:
+            ports = packet[layer]
+            terms += [f"{name}.src == {ports.sport}", f"{name}.dst == {ports.dport}"]
+            if name == "tcp":
+                terms.append(f"tcp.flags == {int(ports.flags)}")
+            return terms
+    if ICMP in packet:
+        return [*terms, f"icmp4.type == {packet[ICMP].type}", f"icmp4.code == {packet[ICMP].code}"]
+    if ICMPv6EchoRequest in packet:
+        return [*terms, "icmp6.type == 128", "icmp6.code == 0"]
+    return None
