@@ -242,7 +242,10 @@ class _Changes:
     def addresses(self) -> None:
         """Let a port have unknown addresses or dynamic ones."""
         if (name := self._some()) is not None:
-            what = self._chance.choice(("unknown", "dynamic", '"00:00:00:00:00:77 10.0.0.77"'))
+            # Of its own: ovn-nbctl of 25.03 refuses an address that another port has.
+            number = 0x70 + int(name.removeprefix("p"))
+            own = f'"00:00:00:00:00:{number:02x} 10.0.0.{number}"'
+            what = self._chance.choice(("unknown", "dynamic", own))
             self._host.change(f"lsp-set-addresses {name} {what}")
 
     def security(self) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from iovisor_ovn.vswitch import NetDevices
+from iovisor_ovn.demo import until
+from iovisor_ovn.vswitch import Link, NetDevices
 
 pytestmark = [
     pytest.mark.needs_netns,
@@ -174,10 +175,13 @@ def test_an_endpoint_is_silent(place: Place) -> None:
     assert endpoint is not None
     place.devices.make_endpoint(endpoint, "mine")
     place.ip("link set i0 up")
-    place.devices.run()
-    link = place.devices.get("iv-end")
-    assert link is not None
-    assert link.has_carrier
+
+    def link_with_carrier() -> Link | None:
+        place.devices.run()
+        link = place.devices.get("iv-end")
+        return link if link is not None and link.has_carrier else None
+
+    link = until(link_with_carrier, "carrier of the endpoint")
     assert link.alias == "mine"
     shown = ["ip", "-n", place.name, "address", "show", "dev", "iv-end"]
     assert "inet" not in subprocess.run(shown, check=True, capture_output=True, text=True).stdout
