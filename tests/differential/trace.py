@@ -14,10 +14,11 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
 from differential.headers import Packet
+from differential.side import Outputs
 from iovisor_ovn.demo.central import Central
 from iovisor_ovn.demo.processes import run
 
-__all__ = ["microflow", "predict"]
+__all__ = ["has_solicitation", "microflow", "predict"]
 
 _OUTPUT = re.compile(r'output\("([^"]+)"\)')
 _PAYLOADS = {Raw, IP, IPv6, UDP, TCP, ICMP, ICMPv6EchoRequest, ARP, Ether}
@@ -33,6 +34,12 @@ def predict(central: Central, port: str, frame: bytes, plugged: Collection[str])
         return None
     command = (*central.release.command, "ovn-trace", f"--db={central.sb}", "--minimal", flow)
     return set(_OUTPUT.findall(run(*command))).intersection(plugged)
+
+
+def has_solicitation(outputs: Outputs) -> bool:
+    """Return whether a router asks for an IPv6 neighbour, which ovn-trace does not show."""
+    group = b"\x33\x33\xff"
+    return any(frame.startswith(group) for heard in outputs.values() for frame in heard)
 
 
 def microflow(port: str, frame: bytes) -> str | None:
