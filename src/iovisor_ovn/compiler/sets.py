@@ -12,9 +12,10 @@ multiply entries become unnamed sets in a space of their own field.
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count
 
 from iovisor_ovn.abi import Limit, Space
 from iovisor_ovn.compiler.packet import Piece
@@ -142,7 +143,12 @@ class SetTable:
 
     def space_of(self, field_name: str) -> int:
         """Space of literal sets of a field that is no address."""
-        return self._spaces.setdefault(field_name, Space.OTHER + len(self._spaces))
+        known = self._spaces.get(field_name)
+        if known is None:
+            taken = set(self._spaces.values())
+            known = next(space for space in count(Space.OTHER) if space not in taken)
+            self._spaces[field_name] = known
+        return known
 
     def dimension(
         self, field_name: str, offset: int, space: int, place: tuple[Piece, ...]
@@ -169,6 +175,16 @@ class SetTable:
             ordered = tuple(sorted(place, key=lambda piece: -piece.lsb))
             known = self._dimensions[key] = Dimension(index, space, ordered)
         return known
+
+    def keep_dimensions(self, used: Container[int]) -> None:
+        """Give up the other dimensions, with the spaces that literal sets had for them alone.
+
+        To be called when the maps name them no more and the literal sets are forgotten.
+        """
+        kept = {key: item for key, item in self._dimensions.items() if item.index in used}
+        self._dimensions = kept
+        spaces = {item.space for item in kept.values()} | self._lengths.keys()
+        self._spaces = {name: space for name, space in self._spaces.items() if space in spaces}
 
     @property
     def dimensions(self) -> tuple[Dimension, ...]:
@@ -236,6 +252,8 @@ class SetTable:
         lengths[member.length] -= 1
         if not lengths[member.length]:
             del lengths[member.length]
+            if not lengths:
+                del self._lengths[member.space]
         self._dirty.add(member)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from iovisor_ovn.abi import STRUCTS
 from iovisor_ovn.compiler.image import Delta, Image
-from iovisor_ovn.compiler.sets import Member, SetTable, space_width
+from iovisor_ovn.compiler.sets import Dimension, Member, SetTable, space_width
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.errors import DataplaneError, MapFullError
 
@@ -31,7 +31,7 @@ class Applier:
         self._image = image
         self._sets = sets
         self._members: dict[Member, int] = {}
-        self._dimensions: dict[int, tuple[int, bool]] = {}
+        self._dimensions: dict[int, tuple[Dimension, bool]] = {}
         # What the compiler has handed over and the machine has not taken yet.
         self._changes: dict[Member, tuple[int, ...]] = {}
         self._delta = Delta()
@@ -152,7 +152,7 @@ class Applier:
 
     def _write_dimensions(self) -> None:
         for dimension in self._sets.dimensions:
-            state = (dimension.space, self._sets.has_prefixes(dimension.space))
+            state = (dimension, self._sets.has_prefixes(dimension.space))
             if self._dimensions.get(dimension.index) != state:
                 self._dimensions[dimension.index] = state
                 pieces = tuple(

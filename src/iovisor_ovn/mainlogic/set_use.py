@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which sets the flows in the image test, so that those that nobody tests are given up.
+"""Which sets and dimensions the flows in the image test; those that nobody tests are given up.
 
 A literal set lives as long as a flow tests it. A named one also lives while its row is there: its
 members are kept up to date whether it is tested or not.
@@ -7,6 +7,7 @@ members are kept up to date whether it is tested or not.
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
+from typing import Literal
 
 from iovisor_ovn.abi import GuardKind
 from iovisor_ovn.compiler.patterns import Pattern
@@ -14,6 +15,7 @@ from iovisor_ovn.compiler.sets import SetTable
 
 __all__ = ["SetUse"]
 
+_Used = tuple[Literal["set", "dimension"], int]
 _SET_GUARDS = (GuardKind.IN_SET, GuardKind.NOT_IN_SET)
 
 
@@ -24,25 +26,29 @@ class SetUse:
         """Begin with no flows."""
         self._sets = sets
         self._has_row = has_row
-        self._of_flow: dict[Hashable, frozenset[int]] = {}
-        self._users: Counter[int] = Counter()
+        self._of_flow: dict[Hashable, frozenset[_Used]] = {}
+        self._users: Counter[_Used] = Counter()
         self._may_be_idle = False
 
     def note(self, flow: Hashable, patterns: Iterable[Pattern]) -> None:
         """A flow's patterns go into the image; several calls for one flow add up."""
-        numbers = {number for pattern in patterns for _dim, number in pattern.dims}
-        numbers |= {g.value for p in patterns for g in p.guards if g.kind in _SET_GUARDS}
+        used: set[_Used] = set()
+        for pattern in patterns:
+            tests = [*pattern.dims]
+            tests += [(g.word, g.value) for g in pattern.guards if g.kind in _SET_GUARDS]
+            for dimension, number in tests:
+                used |= {("dimension", dimension), ("set", number)}
         before = self._of_flow.get(flow, frozenset())
-        if numbers - before:
-            self._of_flow[flow] = before | numbers
-            self._users.update(numbers - before)
+        if used - before:
+            self._of_flow[flow] = before | used
+            self._users.update(used - before)
 
     def drop(self, flow: Hashable) -> None:
         """A flow leaves the image."""
-        for number in self._of_flow.pop(flow, ()):
-            self._users[number] -= 1
-            if not self._users[number]:
-                del self._users[number]
+        for used in self._of_flow.pop(flow, ()):
+            self._users[used] -= 1
+            if not self._users[used]:
+                del self._users[used]
                 self._may_be_idle = True
 
     def look_again(self) -> None:
@@ -50,9 +56,9 @@ class SetUse:
         self._may_be_idle = True
 
     def forget_unused(self) -> bool:
-        """Give up sets without users; call it when the maps hold the image. Tells if there were.
+        """Give up sets and dimensions without users; tells if there were such sets.
 
-        Cost: linear in all sets, where there may be some.
+        To be called when the maps hold the image. Cost: linear in all sets, if any may be idle.
         """
         if not self._may_be_idle:
             return False
@@ -60,8 +66,10 @@ class SetUse:
         idle = [
             name
             for name, number in self._sets.items()
-            if number not in self._users and (name.startswith("{") or not self._has_row(name))
+            if ("set", number) not in self._users
+            and (name.startswith("{") or not self._has_row(name))
         ]
         for name in idle:
             self._sets.forget(name)
+        self._sets.keep_dimensions({n for what, n in self._users if what == "dimension"})
         return bool(idle)
