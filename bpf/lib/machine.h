@@ -108,6 +108,10 @@ struct machine {
 	struct work work[MAX_WORK_DEPTH];
 };
 
+/*
+ * Key: 0. Value: all state of the packet at hand. Written and read within one
+ * run on one CPU. Nothing can be full.
+ */
 struct machine_map {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -122,6 +126,11 @@ static __always_inline __u32 l4_word(const struct machine *m)
 	return m->w[W_IP_META] & FRAG_ANY ? m->first_l4 : m->w[W_L4];
 }
 
+/*
+ * Key: number. Value: a packet that a verb asks for, until the original is out.
+ * Written and read within one run on one CPU. When full, the packet asked for is
+ * dropped (DROP_GENERATED_FULL).
+ */
 struct generated_map {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, MAX_GENERATED);
@@ -130,7 +139,11 @@ struct generated_map {
 };
 extern struct generated_map generated SEC(".maps");
 
-/* Key: index of the datapath. Written by the agent. */
+/*
+ * Key: index of the datapath. Value: what it is. Written by the agent, read by
+ * packets. When full, a further datapath is not local here, and the agent says
+ * so; the others are.
+ */
 struct dps_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -143,7 +156,9 @@ extern struct dps_map dps SEC(".maps");
 /*
  * Lists of numbers (members of a multicast group, ids of sets): at an index
  * stands the length, then the numbers. Index 0 is the empty list. Written by
- * the agent; a list is never changed in place while in use.
+ * the agent, read by packets; a list is never changed in place while in use.
+ * The size is that of a list for each member of sets. When full, what is in force
+ * stays; the agent says so and tries again each second.
  */
 struct lists_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -154,7 +169,12 @@ struct lists_map {
 };
 extern struct lists_map lists SEC(".maps");
 
-/* Where logical ports and groups lead to. Written by the agent. */
+/*
+ * Key: datapath and port. Value: where logical ports and groups lead to. Written
+ * by the agent, read by packets. The size is that of 32 ports for each possible
+ * datapath. When full, ports that are new are reached by nobody; the agent says so
+ * and tries again each second.
+ */
 struct ports_map {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -164,14 +184,20 @@ struct ports_map {
 };
 extern struct ports_map ports SEC(".maps");
 
-/* Records for the agent; when full, the event is lost and counted. */
+/*
+ * Records for the agent, written by packets. The size is that of a burst of some
+ * hundred held packets. When full, the event is lost and counted.
+ */
 struct events_map {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 };
 extern struct events_map events SEC(".maps");
 
-/* Packets per enum drop. Read by the agent. */
+/*
+ * Key: enum drop. Value: packets. Written by packets, read by the agent. One
+ * for each reason.
+ */
 struct drops_map {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, DROP_COUNT);

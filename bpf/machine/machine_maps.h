@@ -12,7 +12,12 @@ struct ports_map ports SEC(".maps");
 struct events_map events SEC(".maps");
 struct drops_map drops SEC(".maps");
 
-/* Logical port of a hooked device (and VLAN id, nested ports). By the agent. */
+/*
+ * Key: device and VLAN id (nested ports). Value: its logical port. Written by
+ * the agent, read where a packet comes in. The size is that of 16 times the
+ * machines of a large hypervisor. When full, ports that are new get nothing
+ * from their devices; the agent says so and tries again each second.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -23,7 +28,9 @@ struct {
 
 /*
  * Instructions of all action programs, each program's in a row that is never
- * changed while an entry names it. Written by the agent.
+ * changed while an entry names it. Written by the agent, read by execute(). The
+ * size is that of 20 instructions for each of 50,000 flows. When full, the agent
+ * keeps the last pipeline and says so.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -33,7 +40,11 @@ struct {
 	__type(value, struct insn);
 } insns SEC(".maps");
 
-/* Packets per verb that is not executed (number given by the compiler). */
+/*
+ * Key: number of a verb that is not executed, given by the compiler. Value: its
+ * packets. Written by packets, read by the agent. More verbs than fit, which are
+ * more than OVN has, share the last number.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, MAX_UNSUPPORTED);
@@ -41,7 +52,10 @@ struct {
 	__type(value, __u64);
 } unsupported SEC(".maps");
 
-/* The state with which the next inject run begins. Written by the agent. */
+/*
+ * Key: 0. Value: the state with which the next inject run begins. Written by the
+ * agent before each, read by that run. Nothing can be full.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

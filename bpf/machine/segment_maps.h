@@ -67,7 +67,8 @@ struct {
 
 /*
  * Element 0: raised by the agent whenever something that walks read has
- * changed, after the change; all segments recorded before miss from then on.
+ * changed, after the change; all segments recorded before miss from then on. Read
+ * by packets. Nothing can be full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -77,7 +78,10 @@ struct {
 	__type(value, __u32);
 } generation SEC(".maps");
 
-/* Segments by enum replay. Read by the agent. */
+/*
+ * Key: enum replay. Value: segments. Written by packets, read by the agent. One
+ * for each kind.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, REPLAY_COUNT);

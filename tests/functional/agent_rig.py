@@ -179,6 +179,7 @@ class FakePipeline:
         self.interfaces: Mapping[str, LocalInterface] = {}
         self.zones: Mapping[str, int] = {}
         self.kept: bool | None = None
+        self.without_room: dict[str, int] = {}
         self.on_update: Callable[[], None] = lambda: None
 
     def update(
@@ -195,6 +196,10 @@ class FakePipeline:
         self.on_update()
         self.changes += changes
         self.interfaces, self.zones = interfaces, zones
+
+    def waiting(self) -> dict[str, int]:
+        """Return what the test says."""
+        return self.without_room
 
     def recompute(self) -> None:
         """Nothing is kept that could be old."""

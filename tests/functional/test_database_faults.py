@@ -162,6 +162,16 @@ def test_local_database_that_goes_away_stops_nothing(rig: Rig) -> None:
     assert servers.chassis_of("p1") == "hv1"
 
 
+def test_rows_without_room_are_a_problem(rig: Rig) -> None:
+    """By the name of the full map, until there is room."""
+    rig.pipeline.without_room = {"neighbours": 7}
+    (problem,) = rig.controller.problems()
+    assert problem["what"] == "neighbour_not_stored"
+    assert "neighbours" in problem["reason"]
+    rig.pipeline.without_room = {}
+    assert not rig.controller.problems()
+
+
 def test_chassis_that_another_writes_is_contended_calmly(rig: Rig) -> None:
     """Two agents with one system-id undo each other: that is named, and answered ever later."""
     servers = rig.servers

@@ -216,6 +216,10 @@ class Map:
         """Return every key, as :meth:`items` does."""
         return [key for key, _value in self.items()]
 
+    def count(self) -> int:
+        """Return the number of entries, as :meth:`items` sees them, without keeping any."""
+        return sum(len(keys) // self.key_size for keys, _values in self._chunks())
+
     def clear(self) -> None:
         """Remove every entry (not for arrays, whose entries cannot be removed)."""
         self.delete_many(b"".join(self.keys()))

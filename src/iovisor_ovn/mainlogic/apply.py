@@ -81,6 +81,11 @@ class Applier:
             self._image.release_list(index)
         return bool(delta.rows) or any(delta.entries)
 
+    def use(self) -> dict[str, int]:
+        """Members in use by map."""
+        hosts = sum(member.is_host for member in self._members)
+        return {"members": hosts, "prefixes": len(self._members) - hosts}
+
     def make_room(self) -> None:
         """Where old and new do not fit side by side: let the old go, packets wait for the new.
 

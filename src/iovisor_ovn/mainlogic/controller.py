@@ -224,6 +224,10 @@ class Controller:
         elif not self.options.is_complete:
             found.append({"what": "no_encap", "reason": "ovn-encap-type or ovn-encap-ip missing"})
         found += [{"what": what, "reason": reason} for what, reason in self._notes.items()]
+        found += [
+            {"what": "neighbour_not_stored", "reason": f"map {name} is full, {count} rows wait"}
+            for name, count in self._parts.pipeline.waiting().items()
+        ]
         contended = self.bindings.contention.reasons()
         found += [{"what": "port_contended", "reason": reason} for reason in contended.values()]
         return found

@@ -27,6 +27,9 @@ class Pipeline(Protocol):
     ) -> None:
         """Return when the maps hold what rows, interfaces (by logical port) and zones say."""
 
+    def waiting(self) -> Mapping[str, int]:
+        """Return how many rows wait for room in a map, by map; all others are in."""
+
     def recompute(self) -> None:
         """Work everything out again at the next update."""
 

@@ -84,7 +84,8 @@ class NeighbourTable:
         self._of_port: dict[UUID, dict[str, set[Place]]] = {}
         self._fdb: dict[UUID, _Learned] = {}
         self._fdb_rows: dict[int, dict[int, list[UUID]]] = {}  # datapath key, MAC
-        self._full: set[str] = set()
+        # Entries that found no room, by map.
+        self._waiting: dict[str, dict[bytes, bytes]] = {"neighbours": {}, "fdb_entries": {}}
         self.on_resolved: Resolved = _ignore
         self.on_gone: Callable[[int], None] = _ignore_gone
 
@@ -215,6 +216,23 @@ class NeighbourTable:
             if other is not None:
                 self.port_is_here(other.datapath, other.name)
 
+    # -- full maps -----------------------------------------------------------------------
+
+    def waiting(self) -> dict[str, int]:
+        """Entries that found no room, by map; none for a map that has them all."""
+        return {name: len(entries) for name, entries in self._waiting.items() if entries}
+
+    def store_waiting(self) -> None:
+        """Write what waits for room, as far as there is some now."""
+        for name, entries in self._waiting.items():
+            try:
+                while entries:
+                    key, value = next(iter(entries.items()))
+                    self._machine.maps[name].update(key, value)
+                    del entries[key]
+            except MapFullError:
+                continue
+
     # -- maps ----------------------------------------------------------------------------
 
     def _clear(self, name: str, prefix: bytes) -> None:
@@ -222,6 +240,9 @@ class NeighbourTable:
         stale = [key for key, _value in table.items() if key.startswith(prefix)]
         if stale:
             table.delete_many(b"".join(stale))
+        waiting = self._waiting[name]
+        for key in [key for key in waiting if key.startswith(prefix)]:
+            del waiting[key]
 
     def _write(self, place: Place) -> None:
         index = self._world.local.get(place[0])
@@ -231,9 +252,8 @@ class NeighbourTable:
         address = int(ipaddress.ip_address(place[2]))
         key = _neighbour_key(index, port.key, address)
         known = self._known.get(place)
-        table = self._machine.maps["neighbours"]
         if known is None:
-            table.delete(key, missing_ok=True)
+            self._delete("neighbours", key)
             return
         learned = next(reversed(known.learned.values()), 0)
         static, overrides = next(reversed(known.static.values()), (0, False))
@@ -249,23 +269,28 @@ class NeighbourTable:
         index = self._world.index_of_key(what.datapath)
         if index is None:
             return
-        table, key = self._machine.maps["fdb_entries"], _fdb_key(index, what.mac)
+        key = _fdb_key(index, what.mac)
         row = self.fdb_row(what.datapath, what.mac)
         if row is None:
-            table.delete(key, missing_ok=True)
+            self._delete("fdb_entries", key)
         else:
             self._put("fdb_entries", key, _FDB_VALUE.pack(port=row[1]))
 
     def _put(self, name: str, key: bytes, value: bytes) -> None:
         """Write an entry; without room the machine asks or floods as if there were no row."""
+        waiting = self._waiting[name]
         try:
             self._machine.maps[name].update(key, value)
         except MapFullError as error:
-            if name not in self._full:
+            if not waiting:
                 _log.warn(f"neighbour_not_stored reason={error}")
-            self._full.add(name)
+            waiting[key] = value
         else:
-            self._full.discard(name)
+            waiting.pop(key, None)
+
+    def _delete(self, name: str, key: bytes) -> None:
+        self._waiting[name].pop(key, None)
+        self._machine.maps[name].delete(key, missing_ok=True)
 
 
 def _fdb_key(index: int, mac: int) -> bytes:

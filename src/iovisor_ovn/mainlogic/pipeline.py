@@ -142,6 +142,7 @@ class Pipeline:
             if reader is not None:
                 reader(change)
         self._zones_changed |= zones != self.ports.zones
+        self.neighbours.store_waiting()
         moved = self.ports.note_local(interfaces, zones)
         self._topology_changed |= bool(moved)
         self._security.changed(moved)
@@ -172,6 +173,15 @@ class Pipeline:
             _log.dbg(f"image_applied units={count} entries={self.image.entry_count}")
         if self._set_use.forget_unused():
             self._applier.apply()
+
+    def use(self) -> dict[str, int]:
+        """Elements in use by map, of those that only the agent fills."""
+        local = {"dps": len(self.world.local)}
+        return {**self.image.use(), **self._applier.use(), **self.ports.use(), **local}
+
+    def waiting(self) -> dict[str, int]:
+        """Rows that wait for room in a map, by map; all others are in."""
+        return self.neighbours.waiting()
 
     def breathe_by(self, breathe: Callable[[], None]) -> None:
         """Let ``breathe`` be called every few milliseconds in the midst of long work."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where ports and multicast groups lead to on this hypervisor: the port and device maps."""
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -119,6 +120,11 @@ class PortMap:
         for name in self._world.ports_of.get(datapath, {}):
             self._dirty_ports.update(port.name for port in self._world.pointing_at(name))
 
+    def use(self) -> dict[str, int]:
+        """Entries in use by map."""
+        names = Counter(name for name, _key in self._claims)
+        return {"ports": names["ports"], "devices": names["devices"]}
+
     # -- records -------------------------------------------------------------------------
 
     def compile(self) -> None:
@@ -136,8 +142,12 @@ class PortMap:
             self._applier.write_lists()
             gone = (self._gone - wanted.keys()) & self._records.keys()
             self._stale += [(where, self._records.pop(where)) for where in gone]
-            # First what nobody wants, to make room; what changes hands is never away.
-            self._withdraw_stale({entry for record in wanted.values() for entry in record.entries})
+            kept = {entry for record in wanted.values() for entry in record.entries}
+            # First what needs no room, and what nobody wants away, to make room; what changes
+            # hands is never away.
+            for where in [where for where, record in wanted.items() if not self._adds(record)]:
+                self._put(where, wanted.pop(where))
+            self._withdraw_stale(kept)
             while wanted:
                 self._put(*wanted.popitem())
         except DataplaneError:
@@ -158,6 +168,9 @@ class PortMap:
             if group is not None and group.datapath in self._world.local:
                 wanted[group.datapath, _group(group.name)] = self._group_record(uuid)
 
+    def _adds(self, record: _Record) -> bool:
+        return not record.entries.keys() <= self._claims.keys()
+
     def _put(self, where: Where, record: _Record) -> None:
         """Write what differs from the record before, whose entries stay until all are written."""
         old = self._records.get(where)
@@ -165,11 +178,12 @@ class PortMap:
             self._stale.append((where, old))
         self._records[where] = record
         for entry, value in record.entries.items():
-            claims = self._claims.setdefault(entry, {})
+            claims = self._claims.get(entry, {})
             if list(claims.items())[-1:] != [(where, value)]:
                 self._machine.maps[entry[0]].update(entry[1], value)
                 claims.pop(where, None)
                 claims[where] = value
+                self._claims[entry] = claims
 
     def _withdraw_stale(self, wanted: Container[Entry]) -> None:
         for where, record in self._stale:

@@ -11,6 +11,10 @@ __all__ = ["DatapathReport", "DropReport", "FlowError", "HeldDatapath", "MapUse"
        "UnsupportedVerb", "report"]  # fmt: skip
 
 
+#: Maps that packets fill, too: their entries are counted in the kernel.
+_FILLED_BY_PACKETS = ("neighbours", "fdb_entries", "ct_conns", "ct_fresh", "ct_frags")
+
+
 class DatapathReport(TypedDict):
     """A local datapath; ``key`` is its tunnel key, ``ports`` counts its logical ports."""
 
@@ -148,14 +152,8 @@ def _held(pipeline: Pipeline) -> list[HeldDatapath]:
 
 
 def _maps(pipeline: Pipeline) -> list[MapUse]:
-    sizes = pipeline.machine.sizes
-    capacity = {
-        "slots": sizes.slots, "insns": sizes.insns, "shapes": sizes.shapes,
-        "guards": sizes.guards, "lists": sizes.lists,
-        **{name: pipeline.machine.maps[name].max_entries
-           for name in ("entries4", "entries8", "entries16", "entries40")},
-    }  # fmt: skip
+    maps = pipeline.machine.maps
+    use = pipeline.use() | {name: maps[name].count() for name in _FILLED_BY_PACKETS}
     return [
-        MapUse(map=name, used=used, capacity=capacity[name])
-        for name, used in pipeline.image.use().items()
+        MapUse(map=name, used=used, capacity=maps[name].max_entries) for name, used in use.items()
     ]

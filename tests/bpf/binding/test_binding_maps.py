@@ -75,6 +75,7 @@ def test_batches_write_read_and_delete_everything(flows: Map) -> None:
     assert sorted(flows.items()) == sorted(_entries(range(1000)))
     flows.delete_many(_keys(range(2000, 2003)) + _keys(range(500)) + _keys(range(400, 600)))
     assert sorted(flows.items()) == sorted(_entries(range(600, 1000)))
+    assert flows.count() == 400
     flows.clear()
     assert flows.items() == []
 

@@ -18,7 +18,8 @@ __all__ = ["Database", "FakeInterface", "FakeMachine", "FakeMap", "FakeRow", "Ro
 
 _STRIDES = {"insns": "insn", "guards": "guard", "shapes": "shape", "slots": "slot"}
 _HASHES = ("ports", "devices", "members", "prefixes", "neighbours", "fdb_entries",
-           "entries4", "entries8", "entries16", "entries40")  # fmt: skip
+           "entries4", "entries8", "entries16", "entries40", "ct_conns", "ct_fresh",
+           "ct_frags")  # fmt: skip
 
 
 class FakeMap:
@@ -65,6 +66,10 @@ class FakeMap:
         for at in range(0, len(keys), size):
             self.delete(keys[at : at + size], missing_ok=True)
 
+    def count(self) -> int:
+        """Number of entries."""
+        return len(self.contents)
+
     def items(self) -> list[tuple[bytes, bytes]]:
         """Every entry."""
         return list(self.contents.items())
@@ -79,6 +84,10 @@ class FakeMachine:
                   "lists": 1 << 16, "datapaths": 64}  # fmt: skip
         self.sizes = ArraySizes(**{name: sizes.get(name, size) for name, size in arrays.items()})
         self.maps = {name: FakeMap(name, sizes.get(name, 1 << 16)) for name in _HASHES}
+        for name in arrays:
+            self.maps["dps" if name == "datapaths" else name] = FakeMap(
+                name, getattr(self.sizes, name)
+            )
         self.arrays: dict[str, dict[int, bytes]] = {name: {} for name in (*_STRIDES, "lists")}
         self.rows: dict[tuple[int, int], Sequence[tuple[int, int, bool]]] = {}
         self.datapaths: dict[int, dict[str, int]] = {}

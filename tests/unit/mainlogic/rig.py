@@ -13,17 +13,19 @@ __all__ = ["Rig"]
 class Rig:
     """Datapath ``sw`` (tunnel key 5) with port ``p0`` (key 1) on device 10, chassis hv1."""
 
-    def __init__(self, **sizes: int) -> None:
-        """Make it and let the pipeline follow."""
+    def __init__(
+        self, machine: FakeMachine | None = None, /, ifindex: int = 10, **sizes: int
+    ) -> None:
+        """Make it, on a fake machine unless told, and let the pipeline follow."""
         self.db = Database()
-        self.pipeline, self.machine = make_pipeline(FakeMachine(**sizes))
+        self.pipeline, self.machine = make_pipeline(machine or FakeMachine(**sizes))
         self.chassis = "hv1"
         self.interfaces: dict[str, FakeInterface] = {}
         self.zones: dict[str, int] = {}
         self.hosts = {name: self.db.insert("Chassis", name=name) for name in ("hv1", "hv2")}
         self.sw = self.datapath("sw", 5)
         self.p0 = self.port("p0", 1)
-        self.plug("p0", 10)
+        self.plug("p0", ifindex)
         self.update()
 
     # Rows

@@ -23,8 +23,6 @@ def test_report_names_what_is_here_and_what_is_wrong() -> None:
     rig.update()
     rig.machine.drop_counts = {Drop.TTL: 3, Drop.POLICY: 5}
     rig.machine.unsupported_counts = {0: 12}
-    for name in ("entries4", "entries8", "entries16", "entries40"):
-        rig.machine.maps[name].max_entries = 1000
     found = report(rig.pipeline)
     assert json.loads(json.dumps(found)) == found
     assert found["flows"] == 3
