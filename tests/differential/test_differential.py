@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our data path beside ordinary OVN's: recorded cases, and two minutes of random ones."""
 
-import secrets
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from differential.case import load
 from differential.run import Report, compare, judge, show
 from iovisor_ovn.demo.places import sweep
 from iovisor_ovn.demo.releases import Release
+from support.fuzzing import Fuzz
 
 pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns, pytest.mark.needs_ovs]
 
@@ -45,14 +45,13 @@ def test_a_recorded_case_ends_alike(arenas: Arenas, path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(_RANDOM_S + 300)
-def test_random_packets_fare_as_with_ordinary_ovn(arenas: Arenas) -> None:
+def test_random_packets_fare_as_with_ordinary_ovn(arenas: Arenas, fuzz: Fuzz) -> None:
     """Topologies and packets of a fresh seed end alike; `make differential SEED=` repeats it."""
-    seed = secrets.randbelow(2**31)
-    print(f"seed {seed}")  # noqa: T201 - shown with a failure
     report = Report()
     end = time.monotonic() + _RANDOM_S
     while time.monotonic() < end and not report.cases:
-        compare(arenas, seed + report.topologies, _PACKETS_A_TOPOLOGY, report)
+        compare(arenas, fuzz.seed + report.topologies, _PACKETS_A_TOPOLOGY, report)
+        fuzz.summary = report.text().splitlines()[-1]
     assert not report.cases, "\n".join(show(*found) for found in report.cases)
     assert not report.untrue, report.untrue
     assert report.outputs > report.packets / 10, report.text()

@@ -3,8 +3,7 @@
 
 The ``ovs`` package makes a new object for every column of every row, with a check that the server
 has made already; most of a large database is a few values in many rows (pipelines, table numbers,
-priorities, datapaths).With shared ones 50,000
-Logical_Flow rows take 75 MB less.
+priorities, datapaths). With shared ones 50,000 Logical_Flow rows take 75 MB less.
 """
 
 from typing import Any
