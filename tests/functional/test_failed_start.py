@@ -10,6 +10,7 @@ import pytest
 
 from iovisor_ovn.dataplane import unmount
 from iovisor_ovn.dataplane.machine import OBJECT_PATH
+from support.refuse import Refusal, refusing
 
 pytestmark = [
     pytest.mark.needs_bpf,
@@ -54,6 +55,23 @@ def test_console_has_each_log_line_once(tmp_path: Path) -> None:
     """Also where there is neither a log file nor a syslog."""
     lines = _lines(tmp_path, "", _UNPRIVILEGED)
     assert [line.split("|")[3].strip() for line in lines[:-1]] == ["EMER"]
+
+
+def test_refused_mount_is_named(tmp_path: Path) -> None:
+    """With the place and the kernel's reason."""
+    said = _start(tmp_path, around=refusing(Refusal("mount", "EPERM")))
+    assert f"cannot mount a bpffs at {tmp_path}/iovisor-ovn.bpffs" in said
+    assert "Operation not permitted" in said
+
+
+def test_refused_bpf_is_named(tmp_path: Path) -> None:
+    """As by a container's policy."""
+    assert "bpf(2) is refused" in _start(tmp_path, around=refusing(Refusal("bpf", "EPERM")))
+
+
+def test_kernel_without_bpf_is_named(tmp_path: Path) -> None:
+    """As one that was built without the system call."""
+    assert "CONFIG_BPF_SYSCALL" in _start(tmp_path, around=refusing(Refusal("bpf", "ENOSYS")))
 
 
 def test_kernel_below_the_floor_is_named(tmp_path: Path) -> None:

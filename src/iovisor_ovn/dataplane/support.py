@@ -23,6 +23,7 @@ _NEEDED = {12: "CAP_NET_ADMIN", 39: "CAP_BPF", 21: "CAP_SYS_ADMIN"}
 _SYS_ADMIN = 21
 _BPF = 39
 _BTF = Path("/sys/kernel/btf/vmlinux")
+_JIT = Path("/proc/sys/net/core/bpf_jit_enable")
 _STATUS = Path("/proc/self/status")
 
 
@@ -45,7 +46,7 @@ def check_kernel() -> None:
     """Raise KernelSupportError naming everything that is missing; return when nothing is."""
     missing = [*_missing_release(), *_missing_privileges()]
     if not missing:
-        missing = [*_missing_bpf(), *_missing_btf()]
+        missing = [*_missing_bpf(), *_missing_btf(), *_missing_jit()]
     if missing:
         raise KernelSupportError("this machine cannot run the data plane: " + "; ".join(missing))
 
@@ -82,3 +83,10 @@ def _missing_btf() -> list[str]:
     if _BTF.exists():
         return []
     return [f"{_BTF} is not there (CONFIG_DEBUG_INFO_BTF, or /sys is not mounted)"]
+
+
+def _missing_jit() -> list[str]:
+    # Only the first network namespace shows it; the verifier refuses callbacks without the JIT.
+    if not _JIT.exists() or _JIT.read_text().strip() != "0":
+        return []
+    return ["the BPF JIT is off, and the programs need it (sysctl net.core.bpf_jit_enable=1)"]

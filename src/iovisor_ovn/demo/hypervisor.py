@@ -49,6 +49,8 @@ class Hypervisor:
         self.name = name
         self.flavor = flavor
         self.vms: dict[str, Vm] = {}
+        #: Words before the command that starts our agent.
+        self.around_agent: Sequence[str] = ()
         self._prefix = prefix or name
         self._release = release if flavor == "ovn" else INSTALLED
         self._agent = directory / ("agent" if flavor == "iovisor" else "ovn-controller")
@@ -102,7 +104,7 @@ class Hypervisor:
         options = ["--detach", f"--pidfile={self._agent}.pid", f"--log-file={self._agent}.log"]
         if self.flavor == "iovisor":
             # The program that is installed beside this interpreter.
-            words = [str(Path(sys.executable).parent / "iovisor-ovn"), "agent"]
+            words = [*self.around_agent, str(Path(sys.executable).parent / "iovisor-ovn"), "agent"]
             options += [f"--unixctl={self.control}", *self.agent_options]
         self._in_namespace(*words, f"unix:{self.directory}/db.sock", *options)
 

@@ -64,3 +64,23 @@ def test_admin_stands_for_the_narrower_privilege(
     _pretend(monkeypatch, tmp_path, "6.1.0", f"CapEff:\t{1 << 21:016x}\n")
     with pytest.raises(KernelSupportError, match=r"lacks CAP_NET_ADMIN \(run"):
         support.check_kernel()
+
+
+@pytest.mark.parametrize(("value", "is_off"), [("0\n", True), ("1\n", False), ("2\n", False)])
+def test_jit_that_is_off_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str, is_off: bool
+) -> None:
+    """With the setting that turns it on."""
+    setting = tmp_path / "bpf_jit_enable"
+    setting.write_text(value)
+    monkeypatch.setattr(support, "_JIT", setting)
+    missing = support._missing_jit()
+    assert ["net.core.bpf_jit_enable=1" in reason for reason in missing] == [True] * is_off
+
+
+def test_jit_of_another_network_namespace_is_not_guessed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Only the first one shows the setting."""
+    monkeypatch.setattr(support, "_JIT", tmp_path / "none")
+    assert support._missing_jit() == []
