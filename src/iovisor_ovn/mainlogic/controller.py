@@ -223,6 +223,7 @@ class Controller:
             found.append({"what": "no_remote", "reason": "external_ids:ovn-remote is not set"})
         elif not self.options.is_complete:
             found.append({"what": "no_encap", "reason": "ovn-encap-type or ovn-encap-ip missing"})
+        found += [{"what": "setting_ignored", "reason": why} for why in self.options.ignored]
         found += [{"what": what, "reason": reason} for what, reason in self._notes.items()]
         found += [
             {"what": "neighbour_not_stored", "reason": f"map {name} is full, {count} rows wait"}
@@ -309,6 +310,8 @@ class Controller:
             f"options_read chassis={options.chassis or 'none'} bridge={options.bridge} "
             f"remote={options.remote or 'none'}"
         )
+        for reason in options.ignored:
+            _log.warn(f"setting_ignored reason={reason!r}")
         if was.chassis and was.chassis != options.chassis:
             _log.warn(f"chassis_renamed from={was.chassis} to={options.chassis or 'none'}")
         if not options.remote:

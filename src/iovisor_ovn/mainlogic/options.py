@@ -9,13 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import ovs.vlog
-
 from iovisor_ovn.errors import ConfigError
 
 __all__ = ["AgentOptions", "override_from_file", "read_options"]
-
-_log = ovs.vlog.Vlog("options")
 
 _PROBE_INTERVAL_MS = 5000
 _TUNNEL_TYPES = frozenset({"geneve", "vxlan"})
@@ -41,6 +37,7 @@ class AgentOptions:
     ``chassis`` is its name in the Southbound database.  ``encap_types`` and ``encap_ips`` are empty
     until the operator has given both: then there is no chassis to register yet.
     ``mirrored`` holds what is only copied into Chassis.other_config, by its key there.
+    ``ignored`` says of what cannot be used what it is and why; the rest of its setting counts.
     """
 
     chassis: str
@@ -57,6 +54,7 @@ class AgentOptions:
     monitor_all: bool = False
     bridge_mappings: Mapping[str, str] = field(default_factory=dict)
     mirrored: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -92,23 +90,30 @@ def read_options(
         return external_ids.get(f"{key}-{chassis}", external_ids.get(key, default))
 
     encap_types = _words(get("ovn-encap-type"))
-    for unknown in set(encap_types) - _TUNNEL_TYPES:
-        _log.warn(f"encap_type_unknown type={unknown}")
+    mappings, odd_mappings = _pairs(get("ovn-bridge-mappings"))
+    probe = get("ovn-remote-probe-interval", str(_PROBE_INTERVAL_MS))
+    ignored = [
+        *(f"ovn-encap-type: {one!r} is no tunnel type" for one in encap_types
+          if one not in _TUNNEL_TYPES),
+        *(f"ovn-bridge-mappings: {one!r} is no NETWORK:BRIDGE" for one in odd_mappings),
+        *([] if _is_number(probe) else [f"ovn-remote-probe-interval: {probe!r} is no number"]),
+    ]  # fmt: skip
     return AgentOptions(
         chassis=chassis,
         hostname=get("hostname", hostname),
         remote=get("ovn-remote"),
-        probe_interval_ms=_number(get("ovn-remote-probe-interval"), _PROBE_INTERVAL_MS),
+        probe_interval_ms=int(probe) if _is_number(probe) else _PROBE_INTERVAL_MS,
         bridge=get("ovn-bridge", "br-int"),
         bridge_datapath_type=get("ovn-bridge-datapath-type"),
-        encap_types=encap_types,
+        encap_types=tuple(one for one in encap_types if one in _TUNNEL_TYPES),
         encap_ips=_words(get("ovn-encap-ip")),
         encap_csum=get("ovn-encap-csum", "true"),
         transport_zones=_words(get("ovn-transport-zones")),
         is_interconn=get("ovn-is-interconn") == "true",
         monitor_all=get("ovn-monitor-all") == "true",
-        bridge_mappings=_pairs(get("ovn-bridge-mappings")),
+        bridge_mappings=mappings,
         mirrored={key: get(key, default) for key, default in _MIRRORED.items()},
+        ignored=tuple(ignored),
     )
 
 
@@ -117,16 +122,18 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(sorted({word.strip() for word in text.split(",")} - {""}))
 
 
-def _pairs(text: str) -> Mapping[str, str]:
+def _pairs(text: str) -> tuple[Mapping[str, str], list[str]]:
+    """Return the pairs of a list, and what is none."""
     found: dict[str, str] = {}
+    odd: list[str] = []
     for part in text.split(","):
         name, colon, bridge = part.strip().partition(":")
         if colon and name and bridge:
             found[name] = bridge
         elif part.strip():
-            _log.warn(f"bridge_mapping_ignored text={part.strip()!r}")
-    return found
+            odd.append(part.strip())
+    return found, odd
 
 
-def _number(text: str, default: int) -> int:
-    return int(text) if text.isascii() and text.isdigit() else default
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

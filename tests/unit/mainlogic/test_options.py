@@ -50,6 +50,7 @@ def test_bridge_mappings_are_pairs() -> None:
     """Physical networks map to bridges; what is no pair is left out."""
     found = read_options({"ovn-bridge-mappings": "a:br-a, b:br-b,odd"}, "host")
     assert found.bridge_mappings == {"a": "br-a", "b": "br-b"}
+    assert found.ignored == ("ovn-bridge-mappings: 'odd' is no NETWORK:BRIDGE",)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("0", 0), ("700", 700), ("x", 5000), ("-1", 5000)])
