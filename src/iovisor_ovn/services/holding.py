@@ -2,14 +2,15 @@
 """Packets that wait for a neighbour.
 
 ``arp{}`` and ``nd_ns{}`` ask for a MAC address; the packet that needs it comes here and goes on
-to its output when the answer is known. As ovn-controller: three or four packets a next hop, for
-ten seconds (OVN controller/pinctrl.c of 23.03, controller/mac-cache.c since, buffered packets).
+to its output when the answer is known. As ovn-controller: three or four packets a next hop, until
+ten seconds after the latest (OVN controller/pinctrl.c of 23.03, controller/mac-cache.c since,
+buffered packets).
 """
 
 import struct
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 __all__ = ["HOLD_S", "Held", "HoldQueue", "Hop", "complete_checksum", "held_per_hop"]
 
@@ -26,7 +27,14 @@ class Held:
 
     frame: bytes
     words: tuple[int, ...]
-    due: float
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Packets for one next hop; all are given up at ``due``."""
+
+    due: float = 0.0
+    held: deque[Held] = field(default_factory=deque)
 
 
 def held_per_hop(release: str) -> int:
@@ -40,7 +48,7 @@ class HoldQueue:
     def __init__(self, send: Callable[[bytes, tuple[int, ...], int], None]) -> None:
         """Start empty."""
         self._send = send
-        self._waiting: dict[Hop, deque[Held]] = {}
+        self._waiting: dict[Hop, _Queue] = {}
         self.most_per_hop = held_per_hop("main")
         self.dropped = 0
 
@@ -51,39 +59,39 @@ class HoldQueue:
             if len(self._waiting) >= MAX_HOPS:
                 self.dropped += 1
                 return
-            queue = self._waiting[hop] = deque()
-        while len(queue) >= self.most_per_hop:
-            queue.popleft()
+            queue = self._waiting[hop] = _Queue()
+        while len(queue.held) >= self.most_per_hop:
+            queue.held.popleft()
             self.dropped += 1
-        queue.append(Held(frame, words, now + HOLD_S))
+        queue.held.append(Held(frame, words))
+        queue.due = now + HOLD_S
 
     def resolved(self, hop: Hop, mac: int) -> None:
         """The MAC address of a next hop is known: let its packets go, oldest first."""
-        for held in self._waiting.pop(hop, ()):
+        queue = self._waiting.pop(hop, None)
+        for held in queue.held if queue else ():
             self._send(held.frame, held.words, mac)
 
     def forget(self, datapath: int) -> None:
         """Give up the packets of a datapath: its index may stand for another soon."""
-        for hop in [hop for hop in self._waiting if hop[0] == datapath]:
-            self.dropped += len(self._waiting.pop(hop))
+        self._give_up([hop for hop in self._waiting if hop[0] == datapath])
 
     def expire(self, now: float) -> None:
         """Give up on what waited too long."""
-        for hop, queue in list(self._waiting.items()):
-            while queue and queue[0].due <= now:
-                queue.popleft()
-                self.dropped += 1
-            if not queue:
-                del self._waiting[hop]
+        self._give_up([hop for hop, queue in self._waiting.items() if queue.due <= now])
+
+    def _give_up(self, hops: Iterable[Hop]) -> None:
+        for hop in hops:
+            self.dropped += len(self._waiting.pop(hop).held)
 
     @property
     def next_due(self) -> float | None:
         """When :meth:`expire` has something to do."""
-        return min((queue[0].due for queue in self._waiting.values()), default=None)
+        return min((queue.due for queue in self._waiting.values()), default=None)
 
     def __len__(self) -> int:
         """Packets waiting."""
-        return sum(len(queue) for queue in self._waiting.values())
+        return sum(len(queue.held) for queue in self._waiting.values())
 
 
 def complete_checksum(frame: bytes) -> bytes:

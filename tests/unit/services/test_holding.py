@@ -56,20 +56,21 @@ def test_full_queue_drops_its_oldest(release: str, kept: tuple[int, ...]) -> Non
     assert queue.dropped == 6 - len(kept)
 
 
-def test_packets_wait_ten_seconds() -> None:
-    """Each packet has its own end; the queue says when the next one is due."""
+def test_packets_wait_ten_seconds_after_the_latest() -> None:
+    """All packets of a next hop have one end, which each new one puts off; others have theirs."""
     queue, sent = _queue()
+    other = (1, 2, 9)
     moments = [queue.next_due]
-    for moment, frame in ((100.0, b"a"), (101.0, b"b")):
-        queue.hold(HOP, frame, WORDS, moment)
+    for moment, hop in ((100.0, HOP), (101.0, other), (102.0, HOP)):
+        queue.hold(hop, b"x", WORDS, moment)
         moments.append(queue.next_due)
-    assert moments == [None, 100.0 + HOLD_S, 100.0 + HOLD_S]
-    queue.expire(100.0 + HOLD_S - 0.001)
-    assert len(queue) == 2
-    queue.expire(100.0 + HOLD_S)
-    assert (len(queue), queue.next_due, queue.dropped) == (1, 101.0 + HOLD_S, 1)
+    assert moments == [None, 100.0 + HOLD_S, 100.0 + HOLD_S, 101.0 + HOLD_S]
+    queue.expire(101.0 + HOLD_S - 0.001)
+    assert len(queue) == 3
     queue.expire(101.0 + HOLD_S)
-    assert (len(queue), queue.next_due, queue.dropped) == (0, None, 2)
+    assert (len(queue), queue.next_due, queue.dropped) == (2, 102.0 + HOLD_S, 1)
+    queue.expire(102.0 + HOLD_S)
+    assert (len(queue), queue.next_due, queue.dropped) == (0, None, 3)
     queue.resolved(HOP, 1)
     assert not sent
 
