@@ -124,7 +124,7 @@ class Rig:
 
 
 @contextmanager
-def open_rig(object_path: Path = OBJECT_PATH) -> Iterator[Rig]:
+def open_rig(object_path: Path = OBJECT_PATH, *, fast_path: bool = True) -> Iterator[Rig]:
     """Start a central, build the cloud, and fill a machine with its flows.
 
     Call it inside :func:`enclose.enclose`: devices and mounts are made here.
@@ -137,12 +137,13 @@ def open_rig(object_path: Path = OBJECT_PATH) -> Iterator[Rig]:
         central = Central(Path(place, "central"))
         try:
             cloud.build(central)
-            machine = Machine.load(pins, path=object_path)
+            machine = Machine.load(pins, path=object_path, fast_path=fast_path)
             pipeline = Pipeline(machine)
             ifindexes = _make_devices()
             _fill(pipeline, central.sb, ifindexes)
             yield Rig(machine, pipeline, ifindexes)
             pipeline.close(keep=False)
+            _remove_devices()
         finally:
             central.stop()
             subprocess.run(["umount", "-l", str(pins)], check=True)
@@ -153,6 +154,11 @@ def _make_devices() -> dict[str, int]:
     lines = [f"link add {name} type veth peer name {name}-vm" for name in cloud.PORTS]
     subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
     return {name: socket.if_nametoindex(name) for name in cloud.PORTS}
+
+
+def _remove_devices() -> None:
+    lines = [f"link del {name}" for name in cloud.PORTS]
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
 
 
 def _fill(pipeline: Pipeline, remote: str, ifindexes: Mapping[str, int]) -> None:
