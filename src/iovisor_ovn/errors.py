@@ -5,6 +5,7 @@
 
     IovisorOvnError
     ├── ConfigError             an option, an environment variable or a database setting is unusable
+    │   └── TopologyError           a chain's file cannot be put into force (has all problems found)
     ├── LanguageError           a match or an action list is not OVN's language (has a column)
     ├── OvsdbError              a database cannot be used
     │   ├── OvsdbConnectionError    it cannot be reached
@@ -20,6 +21,9 @@ Bad input (a logical flow that does not parse) is collected as a value by its re
 exception here means that the current unit of work cannot be finished.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 __all__ = [
     "AttachError",
     "ConfigError",
@@ -32,7 +36,9 @@ __all__ = [
     "OvsdbConnectionError",
     "OvsdbError",
     "OvsdbTransactionError",
+    "Problem",
     "ProgramLoadError",
+    "TopologyError",
 ]
 
 
@@ -42,6 +48,37 @@ class IovisorOvnError(Exception):
 
 class ConfigError(IovisorOvnError):
     """A setting cannot be used; the text names the setting and the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a file; line and column count from 1, 0 for none.
+
+    ``key`` leads to it from the top, as ``modules[2].config.lease_time``.
+    """
+
+    message: str
+    line: int = 0
+    column: int = 0
+    key: str = ""
+
+
+class TopologyError(ConfigError):
+    """A chain's file, or the chain that it describes, cannot be put into force.
+
+    Its text has a line for each problem: ``FILE:LINE:COLUMN: KEY: MESSAGE``.
+    """
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        """Keep the problems; ``source`` is what the file is called."""
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self._line(problem) for problem in problems))
+
+    def _line(self, problem: Problem) -> str:
+        place = f":{problem.line}:{problem.column}" if problem.line else ""
+        key = f"{problem.key}: " if problem.key else ""
+        return f"{self.source}{place}: {key}{problem.message}"
 
 
 class LanguageError(IovisorOvnError):

@@ -97,6 +97,10 @@ class Struct:
             position += member.count
         return result
 
+    def numbers(self, data: bytes | memoryview) -> dict[str, int]:
+        """As :meth:`unpack`, without the arrays."""
+        return {k: v for k, v in self.unpack(data).items() if isinstance(v, int)}
+
 
 def _struct(name: str, comment: str, *members: tuple[str, str, int, str]) -> Struct:
     return Struct(name, comment, tuple(Member(*member) for member in members))

@@ -58,7 +58,9 @@ _KEY_MAX = 0xFFFFFF
 class Row(Protocol):
     """What is used of an ``ovs.db.idl.Row``."""
 
-    uuid: UUID
+    @property
+    def uuid(self) -> UUID:
+        """Its UUID."""
 
     def __getattr__(self, column: str) -> object:
         """Value of a column."""

@@ -11,7 +11,7 @@ import pytest
 
 from iovisor_ovn.abi import STRUCTS, EventKind
 from iovisor_ovn.errors import DataplaneError
-from iovisor_ovn.mainlogic import events
+from iovisor_ovn.mainlogic import packets
 from iovisor_ovn.mainlogic.events import EventPump
 from unit.mainlogic.fakes import Database, FakeInterface, FakeMap, FakeRow, make_pipeline
 
@@ -140,7 +140,7 @@ class _Rig:
 def rig(monkeypatch: pytest.MonkeyPatch) -> _Rig:
     """A pump with a clock of its own."""
     _Ring.waiting = []
-    monkeypatch.setattr(events, "RingReader", _Ring)
+    monkeypatch.setattr(packets, "RingReader", _Ring)
     made = _Rig()
     monkeypatch.setattr("time.monotonic", lambda: made.clock)
     return made
@@ -252,7 +252,7 @@ def test_facts_do_not_outlive_their_datapath(rig: _Rig) -> None:
     rig.run()
     rig.run()
     assert not rig.southbound.inserted
-    assert len(rig.pump._held) == 0
+    assert len(rig.pump._packets._held) == 0
 
 
 def test_held_packet_goes_when_the_machine_learns(rig: _Rig) -> None:
@@ -316,7 +316,7 @@ def test_frame_that_the_kernel_refuses_is_lost_alone(
 def test_closing_lets_go_of_the_ring(rig: _Rig) -> None:
     """Two readers would share out its records."""
     rig.pump.close()
-    reader = cast("_Ring", rig.pump._reader)
+    reader = cast("_Ring", rig.pump._packets._reader)
     assert reader.closed
 
 
@@ -333,4 +333,4 @@ def test_wait_is_for_what_is_due(rig: _Rig, monkeypatch: pytest.MonkeyPatch) -> 
     rig.pump.wait(poller)
     rig.southbound.busy = True
     rig.pump.wait(poller)
-    assert timers == [63, 10001]
+    assert timers == [10001, 63, 10001]

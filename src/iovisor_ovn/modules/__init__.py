@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network functions as logical flows: what ovn-northd is to OVN, these are to a service chain.
+
+A module becomes one logical datapath. Its function takes the module's settings and what it is
+connected to, and returns an :class:`~iovisor_ovn.modules.emission.Emission`: flows in OVN's own
+language, multicast groups, neighbours. Nothing here touches the kernel or the outside.
+"""
+
+from collections.abc import Mapping
+
+from iovisor_ovn.config.topology import Module, Null, Router, Switch, Topology
+from iovisor_ovn.modules.emission import Emission
+from iovisor_ovn.modules.null import emit_null
+from iovisor_ovn.modules.router import emit_router
+from iovisor_ovn.modules.switch import emit_switch
+
+__all__ = ["Emission", "emit"]
+
+
+def emit(topology: Topology) -> Mapping[str, Emission]:
+    """What each module of a chain gives to the machine, by the module's name."""
+    return {module.name: _emit(module) for module in topology.modules}
+
+
+def _emit(module: Module) -> Emission:
+    match module.config:
+        case Switch() as switch:
+            return emit_switch(module.name, switch, module.ports)
+        case Router() as router:
+            return emit_router(module.name, router)
+        case Null() as null:
+            return emit_null(module.name, null, module.ports)
+        case other:
+            raise AssertionError(f"no module is made of {other!r}")

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a module gives to the machine, and how it is written down.
+
+::
+
+    flows = FlowList("Switch1")
+    flows.add(FORWARD, 100, "eth.mcast", 'outport = "_MC_flood"; output;')
+
+Stages are numbered by each module as it likes, ingress and egress each from 0 on. Ports are
+called ``MODULE:PORT`` in flows, since a logical port's name stands alone in the whole chain.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+__all__ = ["FLOOD", "Emission", "Flow", "FlowList", "Neighbour", "Peer", "braces", "port_name",
+       "quoted"]  # fmt: skip
+
+#: The multicast group of all ports of a module.
+FLOOD = "_MC_flood"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A logical flow of one datapath; higher priorities win, 0 to 65535."""
+
+    egress: bool
+    table: int
+    priority: int
+    match: str
+    actions: str
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A MAC address that is configured; ``port`` is a port of the module."""
+
+    port: str
+    ip: IPv4Address | IPv6Address
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What lies behind a module's port: a device, or the addresses of a router's interface."""
+
+    addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """All of a module. ``groups`` maps names to ports of the module.
+
+    ``has_zones``: the datapath has conntrack zones of its own, as a logical router has.
+    """
+
+    flows: tuple[Flow, ...]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    neighbours: tuple[Neighbour, ...] = ()
+    has_zones: bool = False
+
+
+def port_name(module: str, port: str) -> str:
+    """Name of a module's port in the whole chain."""
+    return f"{module}:{port}"
+
+
+def quoted(text: str) -> str:
+    """Return a string constant of the language."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class FlowList:
+    """Flows of one module, as they are written."""
+
+    def __init__(self, module: str) -> None:
+        """Start empty."""
+        self._module = module
+        self._flows: list[Flow] = []
+
+    def port(self, port: str) -> str:
+        """Return the constant for one of the module's ports, quotes included."""
+        return quoted(port_name(self._module, port))
+
+    def add(self, table: int, priority: int, match: str, actions: str) -> None:
+        """Add a flow to the ingress pipeline."""
+        self._flows.append(Flow(False, table, priority, match, actions))
+
+    def deliver(self) -> None:
+        """Let the egress pipeline do nothing but send."""
+        self._flows.append(Flow(True, 0, 0, "1", "output;"))
+
+    def all(self) -> tuple[Flow, ...]:
+        """Return what was written."""
+        return tuple(self._flows)
+
+
+def braces(values: Iterable[object]) -> str:
+    """Return a set constant of the language."""
+    return "{" + ", ".join(str(value) for value in values) + "}"

@@ -1,0 +1,409 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A router for IPv4 and IPv6 (RFC 1812, 4443, 4861), as far as a chain needs one.
+
+::
+
+    ADMIT      frames for the port's MAC address and for groups
+    LEARN      neighbours from ARP and ND
+    INPUT      what is for the router itself: ARP, ND, echo, unreachable ports; TTL exceeded
+    ROUTE      longest prefix first: next hop, source address, MAC address, port
+    RESOLVE    MAC address of the next hop
+    MEASURE    packets longer than the MTU of the port that they leave by are answered
+    SEND       out, or held while the next hop is asked for
+
+Registers: reg0 and xxreg0 hold the next hop, reg1 and xxreg1 the router's address on the way out,
+reg9[0] "too long". What the router sends of its own accord enters at ROUTE.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_interface,
+)
+
+from iovisor_ovn.config.topology import Route, Router, RouterInterface
+from iovisor_ovn.modules.emission import Emission, FlowList, Neighbour, braces
+
+__all__ = ["RouteEntry", "emit_router", "link_local", "routes_of"]
+
+_ADMIT, _LEARN, _INPUT, _ROUTE, _RESOLVE, _MEASURE, _SEND = range(7)
+_ETHERNET_BYTES = 14
+#: Priorities of ROUTE: those of prefixes begin here, two for each length.
+_FIRST_PREFIX = 10
+#: ICMP messages that must not be answered by an error (RFC 1812 4.3.2.7, RFC 4443 2.4).
+_NO_ERROR4 = "icmp4 && icmp4.type == {3, 4, 5, 11, 12}"
+_NO_ERROR6 = "icmp6 && icmp6.type == {1, 2, 3, 4, 137}"
+_NOT_ANSWERED = f"({_NO_ERROR4}) || ({_NO_ERROR6}) || ip.later_frag"
+_TO_ROUTE = f"next(pipeline=ingress, table={_ROUTE});"
+
+_Address = IPv4Address | IPv6Address
+_Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """The addresses with which the router speaks on a port."""
+
+    four: _Address | None
+    six: _Address | None
+
+
+_AnswersByPort = Mapping[str, _Answers]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """A route as it is in force; ``is_connected`` ones win over static ones of their length."""
+
+    network: _Network
+    port: str
+    next_hop: _Address | None
+    source: _Address | None
+    is_connected: bool
+
+
+def link_local(mac: str) -> IPv6Address:
+    """Link-local address of a MAC address (RFC 4291, appendix A)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    host = bytes((raw[0] ^ 2, raw[1], raw[2], 0xFF, 0xFE, raw[3], raw[4], raw[5]))
+    return IPv6Address(b"\xfe\x80" + bytes(6) + host)
+
+
+def routes_of(router: Router) -> list[RouteEntry]:
+    """All routes, connected and static; of several to one network the first that is written."""
+    found: dict[tuple[_Network, bool], RouteEntry] = {}
+    ports = {port.name: _with_link_local(port) for port in router.interfaces}
+    for name, port in ports.items():
+        for address in port.addresses:
+            if not address.is_link_local:
+                entry = RouteEntry(address.network, name, None, address.ip, is_connected=True)
+                found.setdefault((entry.network, True), entry)
+    for route in router.static_routes:
+        source = _source(ports[route.interface], ports.values(), route)
+        entry = RouteEntry(
+            route.network, route.interface, route.next_hop, source, is_connected=False
+        )
+        found.setdefault((entry.network, False), entry)
+    return list(found.values())
+
+
+def emit_router(name: str, router: Router) -> Emission:
+    """Flows of the router ``name``."""
+    ports = [_with_link_local(port) for port in router.interfaces]
+    flows = FlowList(name)
+    routes = routes_of(router)
+    answers = {port.name: _Answers(_own(port, ports, 4), _own(port, ports, 6)) for port in ports}
+    _admit(flows, ports)
+    _learn(flows, ports, routes)
+    _input_neighbours(flows, ports)
+    _input_packets(flows, ports)
+    _ttl(flows, answers)
+    _route(flows, ports, routes)
+    _no_route(flows, ports, answers)
+    _resolve(flows)
+    _measure(flows, ports)
+    _send(flows, ports, answers)
+    flows.deliver()
+    return Emission(flows.all(), neighbours=tuple(_neighbours(router, routes)))
+
+
+def _with_link_local(port: RouterInterface) -> RouterInterface:
+    """Give a port with IPv6 addresses a link-local one, which neighbour discovery needs."""
+    six = [address for address in port.addresses if address.version == 6]
+    if not six or any(address.is_link_local for address in six):
+        return port
+    own = ip_interface(f"{link_local(port.mac)}/64")
+    return RouterInterface(port.name, (*port.addresses, own), port.mac, port.mtu)
+
+
+def _own(port: RouterInterface, ports: Iterable[RouterInterface], version: int) -> _Address | None:
+    """The address with which the router speaks on a port: of another port if it has none."""
+    for candidate in (port, *ports):
+        family = [address.ip for address in candidate.addresses if address.version == version]
+        for own in sorted(family, key=lambda address: address.is_link_local):
+            if candidate is port or not own.is_link_local:
+                return own
+    return None
+
+
+def _source(
+    port: RouterInterface, ports: Iterable[RouterInterface], route: Route
+) -> _Address | None:
+    """The router's address towards a static route: that in the next hop's network if there is."""
+    for address in port.addresses:
+        if route.next_hop is not None and route.next_hop in address.network:
+            return address.ip
+    return _own(port, ports, route.network.version)
+
+
+def _admit(flows: FlowList, ports: Sequence[RouterInterface]) -> None:
+    flows.add(_ADMIT, 100, "vlan.present || eth.src[40]", "drop;")
+    for port in ports:
+        here = f"inport == {flows.port(port.name)}"
+        flows.add(
+            _ADMIT,
+            50,
+            f"{here} && (eth.mcast || eth.dst == {port.mac})",
+            f"xreg0[0..47] = {port.mac}; next;",
+        )
+
+
+def _learn(flows: FlowList, ports: Sequence[RouterInterface], routes: Iterable[RouteEntry]) -> None:
+    on_link = {(route.port, route.network) for route in routes if route.next_hop is None}
+    for port in ports:
+        here = f"inport == {flows.port(port.name)}"
+        four = [address for address in port.addresses if isinstance(address, IPv4Interface)]
+        if four:
+            # Whoever uses our address is a fault to be seen elsewhere, not a neighbour.
+            own = braces(address.ip for address in four)
+            flows.add(_LEARN, 110, f"{here} && arp.spa == {own}", "next;")
+    learn = "put_arp(inport, arp.spa, arp.sha); next;"
+    for name, network in sorted(on_link, key=str):
+        if isinstance(network, IPv4Network):
+            here = f"inport == {flows.port(name)}"
+            known = f"arp.spa == {network}" if network.prefixlen else "arp.spa != 0.0.0.0"
+            flows.add(_LEARN, 100, f"{here} && arp.op == {{1, 2}} && {known}", learn)
+    flows.add(
+        _LEARN,
+        100,
+        "nd_na && nd.tll != 00:00:00:00:00:00",
+        "put_nd(inport, nd.target, nd.tll); next;",
+    )
+    flows.add(_LEARN, 90, "nd_na", "put_nd(inport, nd.target, eth.src); next;")
+    flows.add(
+        _LEARN,
+        100,
+        "nd_ns && ip6.src != :: && nd.sll != 00:00:00:00:00:00",
+        "put_nd(inport, ip6.src, nd.sll); next;",
+    )
+    flows.add(_LEARN, 0, "1", "next;")
+
+
+def _input_neighbours(flows: FlowList, ports: Sequence[RouterInterface]) -> None:
+    """ARP and neighbour discovery for the router's own addresses."""
+    for port in ports:
+        here = f"inport == {flows.port(port.name)}"
+        for address in port.addresses:
+            own = address.ip
+            if isinstance(own, IPv4Address):
+                flows.add(
+                    _INPUT,
+                    90,
+                    f"{here} && arp.op == 1 && arp.tpa == {own}",
+                    "eth.dst = eth.src; eth.src = xreg0[0..47]; arp.op = 2; arp.tha = arp.sha;"
+                    f" arp.sha = xreg0[0..47]; arp.tpa = arp.spa; arp.spa = {own};"
+                    " outport = inport; flags.loopback = 1; output;",
+                )
+            else:
+                flows.add(
+                    _INPUT,
+                    90,
+                    f"{here} && nd_ns && ip6.dst == {{{own}, {_solicited(own)}}}"
+                    f" && nd.target == {own}",
+                    f"nd_na_router {{ eth.src = xreg0[0..47]; ip6.src = {own}; nd.target = {own};"
+                    " nd.tll = xreg0[0..47]; outport = inport; flags.loopback = 1; output; };",
+                )
+    flows.add(_INPUT, 85, "arp || nd || nd_rs || nd_ra", "drop;")
+
+
+def _solicited(address: IPv6Address) -> IPv6Address:
+    """The group that an address is asked for in (RFC 4291, 2.7.1)."""
+    return IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | int(address) & 0xFFFFFF)
+
+
+def _input_packets(flows: FlowList, ports: Sequence[RouterInterface]) -> None:
+    """Packets for the router itself, and such as no router forwards."""
+    flows.add(
+        _INPUT,
+        100,
+        "ip4.src == 224.0.0.0/4 || ip4.src == 255.255.255.255 || ip4.src == 127.0.0.0/8"
+        " || ip4.dst == 127.0.0.0/8 || ip4.src == 0.0.0.0/8 || ip4.dst == 0.0.0.0/8"
+        " || ip6.src == ff00::/8 || ip6.src == ::1 || ip6.dst == ::1",
+        "drop;",
+    )
+    flows.add(_INPUT, 82, "eth.mcast || ip4.mcast || ip6.mcast", "drop;")
+    four: set[IPv4Address] = set()
+    six: set[IPv6Address] = set()
+    for port in ports:
+        here = f"inport == {flows.port(port.name)}"
+        for address in port.addresses:
+            network, own = address.network, address.ip
+            if isinstance(own, IPv4Address):
+                four.add(own)
+                if network.prefixlen < 31:
+                    flows.add(_INPUT, 100, f"ip4.src == {network.broadcast_address}", "drop;")
+                    # A router forwards no directed broadcasts (RFC 2644).
+                    flows.add(_INPUT, 82, f"ip4.dst == {network.broadcast_address}", "drop;")
+            elif own.is_link_local:
+                # One of these means something on its own link only.
+                flows.add(_INPUT, 90, f"{here} && ip6.dst == {own} && {_ECHO6}", _ANSWER_ECHO6)
+                flows.add(_INPUT, 60, f"{here} && ip6.dst == {own}", "drop;")
+            else:
+                six.add(own)
+    if four:
+        flows.add(_INPUT, 100, f"ip4.src == {braces(sorted(four))}", "drop;")
+    if six:
+        flows.add(_INPUT, 100, f"ip6.src == {braces(sorted(six))}", "drop;")
+    for own4 in sorted(four):
+        _own_address(flows, 4, str(own4))
+    for own6 in sorted(six):
+        _own_address(flows, 6, str(own6))
+    flows.add(_INPUT, 55, "ip6.src == fe80::/10 || ip6.dst == fe80::/10", "drop;")
+    flows.add(_INPUT, 0, "ip", "next;")
+
+
+_ECHO4 = "icmp4.type == 8 && icmp4.code == 0"
+_ECHO6 = "icmp6.type == 128 && icmp6.code == 0"
+_ANSWER_ECHO4 = (
+    f"ip4.dst <-> ip4.src; ip.ttl = 255; icmp4.type = 0; flags.loopback = 1; {_TO_ROUTE}"
+)
+_ANSWER_ECHO6 = (
+    f"ip6.dst <-> ip6.src; ip.ttl = 255; icmp6.type = 129; flags.loopback = 1; {_TO_ROUTE}"
+)
+
+
+def _own_address(flows: FlowList, version: int, own: str) -> None:
+    """Echo, and what a host says to packets for services that it does not have."""
+    to = f"ip{version}.dst == {own}"
+    echo, answer = (_ECHO4, _ANSWER_ECHO4) if version == 4 else (_ECHO6, _ANSWER_ECHO6)
+    turn = f"eth.dst <-> eth.src; ip{version}.dst <-> ip{version}.src; ip.ttl = 255;"
+    icmp = f"icmp{version}"
+    kind, port_code, protocol_code = (3, 3, 2) if version == 4 else (1, 4, 3)
+    first = "" if version == 6 else "!ip.later_frag && "
+
+    def unreachable(code: int) -> str:
+        return f"{icmp} {{ {turn} {icmp}.type = {kind}; {icmp}.code = {code}; {_TO_ROUTE} }};"
+
+    flows.add(_INPUT, 90, f"{to} && {echo}", answer)
+    flows.add(_INPUT, 80, f"{to} && {first}udp", unreachable(port_code))
+    flows.add(_INPUT, 80, f"{to} && {first}tcp", f"tcp_reset {{ {turn} {_TO_ROUTE} }};")
+    flows.add(_INPUT, 75, f"{to} && {icmp}", "drop;")
+    flows.add(_INPUT, 70, f"{to} && {first}ip", unreachable(protocol_code))
+    flows.add(_INPUT, 60, to, "drop;")
+
+
+def _errors(flows: FlowList, table: int, priority: int, match: str, answers: _AnswersByPort,
+            codes: tuple[tuple[int, int], tuple[int, int]], extra: tuple[str, str] = ("", ""),
+            verb: str = "") -> None:  # fmt: skip
+    """Answer packets with an ICMP error, from the address of the port that they came by.
+
+    ``codes`` are type and code, ``extra`` what else the error carries, each for ICMP and ICMPv6.
+    """
+    for port, own in answers.items():
+        for version, address in ((4, own.four), (6, own.six)):
+            if address is None:
+                continue
+            kind, code = codes[version == 6]
+            icmp = f"icmp{version}"
+            flows.add(
+                table,
+                priority,
+                f"inport == {flows.port(port)} && ip{version} && {match}",
+                f"{icmp}{verb} {{ eth.dst <-> eth.src; {icmp}.type = {kind}; {icmp}.code = {code};"
+                f"{extra[version == 6]} ip{version}.dst = ip{version}.src;"
+                f" ip{version}.src = {address}; ip.ttl = 255; {_TO_ROUTE} }};",
+            )
+
+
+def _ttl(flows: FlowList, answers: _AnswersByPort) -> None:
+    flows.add(_INPUT, 50, f"ip.ttl == {{0, 1}} && ({_NOT_ANSWERED})", "drop;")
+    _errors(flows, _INPUT, 40, "ip.ttl == {0, 1}", answers, ((11, 0), (3, 0)))
+    flows.add(_INPUT, 30, "ip.ttl == {0, 1}", "drop;")
+
+
+def _route(flows: FlowList, ports: Sequence[RouterInterface], routes: Iterable[RouteEntry]) -> None:
+    macs = {port.name: port.mac for port in ports}
+    for route in routes:
+        version = route.network.version
+        hop, source = ("reg0", "reg1") if version == 4 else ("xxreg0", "xxreg1")
+        if route.source is None:
+            # Nobody could be asked for the next hop: the router has no address of that family.
+            actions = "drop;"
+        else:
+            actions = (
+                f"ip.ttl--; {hop} = {route.next_hop or f'ip{version}.dst'};"
+                f" {source} = {route.source}; eth.src = {macs[route.port]};"
+                f" outport = {flows.port(route.port)}; flags.loopback = 1; next;"
+            )
+        flows.add(
+            _ROUTE,
+            _FIRST_PREFIX + 2 * route.network.prefixlen + route.is_connected,
+            f"ip{version}.dst == {route.network}" if route.network.prefixlen else f"ip{version}",
+            actions,
+        )
+    for port in ports:
+        # Only what the router answers itself gets here with such a destination.
+        for address in port.addresses:
+            if isinstance(address, IPv6Interface) and address.is_link_local:
+                flows.add(
+                    _ROUTE,
+                    _FIRST_PREFIX + 2 * 128 + 2,
+                    f"inport == {flows.port(port.name)} && ip6.dst == fe80::/10",
+                    f"ip.ttl--; xxreg0 = ip6.dst; xxreg1 = {address.ip}; eth.src = {port.mac};"
+                    f" outport = inport; flags.loopback = 1; next;",
+                )
+
+
+def _no_route(flows: FlowList, ports: Sequence[RouterInterface], answers: _AnswersByPort) -> None:
+    own4 = {str(a.ip) for port in ports for a in port.addresses if a.version == 4}
+    own6 = {str(a.ip) for port in ports for a in port.addresses if a.version == 6}
+    for version, own in ((4, own4), (6, own6)):
+        if own:
+            flows.add(_ROUTE, 5, f"ip{version}.src == {braces(sorted(own))}", "drop;")
+    flows.add(_ROUTE, 5, _NOT_ANSWERED, "drop;")
+    _errors(flows, _ROUTE, 3, "1", answers, ((3, 0), (1, 0)))
+    flows.add(_ROUTE, 0, "1", "drop;")
+
+
+def _resolve(flows: FlowList) -> None:
+    flows.add(_RESOLVE, 0, "ip4", "get_arp(outport, reg0); next;")
+    flows.add(_RESOLVE, 0, "ip6", "get_nd(outport, xxreg0); next;")
+
+
+def _measure(flows: FlowList, ports: Sequence[RouterInterface]) -> None:
+    for port in ports:
+        if port.mtu is None:
+            continue
+        there = f"outport == {flows.port(port.name)}"
+        longest = port.mtu + _ETHERNET_BYTES
+        flows.add(_MEASURE, 50, there, f"reg9[0] = check_pkt_larger({longest}); next;")
+    flows.add(_MEASURE, 0, "1", "next;")
+
+
+def _send(flows: FlowList, ports: Sequence[RouterInterface], answers: _AnswersByPort) -> None:
+    for mtu in sorted({port.mtu for port in ports if port.mtu is not None}):
+        there = braces(flows.port(port.name) for port in ports if port.mtu == mtu)
+        match = f"reg9[0] && outport == {there}"
+        flows.add(_SEND, 90, f"{match} && ({_NOT_ANSWERED})", "drop;")
+        extra = (f" icmp4.frag_mtu = {mtu};", f" icmp6.frag_mtu = {mtu};")
+        _errors(flows, _SEND, 80, match, answers, ((3, 4), (2, 0)), extra, "_error")
+        flows.add(_SEND, 70, match, "drop;")
+    flows.add(
+        _SEND,
+        50,
+        "ip4 && eth.dst == 00:00:00:00:00:00",
+        "arp { eth.dst = ff:ff:ff:ff:ff:ff; arp.spa = reg1; arp.tpa = reg0; arp.op = 1; output; };",
+    )
+    flows.add(
+        _SEND,
+        50,
+        "ip6 && eth.dst == 00:00:00:00:00:00",
+        "nd_ns { ip6.src = xxreg1; nd.target = xxreg0; output; };",
+    )
+    flows.add(_SEND, 0, "1", "output;")
+
+
+def _neighbours(router: Router, routes: Iterable[RouteEntry]) -> Iterator[Neighbour]:
+    """Configured neighbours, each behind the port that its address is routed to."""
+    ordered = sorted(routes, key=lambda route: (-route.network.prefixlen, not route.is_connected))
+    for entry in router.arp_entries:
+        for route in ordered:
+            if route.network.version == entry.ip.version and entry.ip in route.network:
+                yield Neighbour(route.port, entry.ip, entry.mac)
+                break

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A running chain: a topology in, packets on their way.
+
+What holds at all times: a topology that cannot be put into force changes nothing, and what two
+topologies have in common (connections, leases, learned addresses, counters) lives through a change.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import ovs.poller
+import ovs.vlog
+
+from iovisor_ovn.config.topology import ExternalInterface, Topology
+from iovisor_ovn.dataplane.conntrack import Conntrack
+from iovisor_ovn.dataplane.machine import Machine
+from iovisor_ovn.errors import DataplaneError, DeviceError, Problem, TopologyError
+from iovisor_ovn.mainlogic.collector import Collector
+from iovisor_ovn.mainlogic.packets import PacketPump
+from iovisor_ovn.mainlogic.pipeline import Pipeline
+from iovisor_ovn.mainlogic.zones import Zones
+from iovisor_ovn.modules import Emission, emit
+from iovisor_ovn.modules.emission import port_name
+from iovisor_ovn.standalone.ageing import Ageing
+from iovisor_ovn.standalone.rows import CHASSIS, Keys, Rows, chain_rows, datapath_uuid, differences
+from iovisor_ovn.standalone.store import Store
+from iovisor_ovn.vswitch import NetDevices
+
+__all__ = ["Chain", "Device"]
+
+_log = ovs.vlog.Vlog("chain")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A network device at a port; what the pipeline needs of it."""
+
+    name: str
+    ifindex: int
+    peer_elsewhere: bool
+
+
+class Chain:
+    """One chain on one machine. Call `run`, then `wait`, again and again."""
+
+    def __init__(self, machine: Machine, devices: NetDevices, store: Store) -> None:
+        """Start empty on ``machine``; connections of an earlier chain are adopted with it."""
+        self.topology: Topology | None = None
+        self.pipeline = Pipeline(machine)
+        self.conntrack = Conntrack(machine.maps)
+        self.devices = devices
+        self._store = store
+        self._rows: Rows = {}
+        self._keys = Keys()
+        self._zones = Zones(self.conntrack.flush)
+        self._zones.restore(store.zones)
+        self._interfaces: dict[str, Device] = {}
+        self._flow_counts: dict[str, int] = {}
+        self._pump = PacketPump(self.pipeline, lambda _fact, _now: None, lambda _index: None)
+        self._ageing = Ageing(self.pipeline)
+        self._collector = Collector(self.conntrack)
+
+    # -- topologies ----------------------------------------------------------------------
+
+    def apply(self, topology: Topology) -> None:
+        """Put a topology into force; what it has in common with the one before goes on.
+
+        Raises TopologyError (a device is missing, a flow cannot be executed) and DataplaneError (a
+        map is full, a device refuses): then all is as before.
+        """
+        self.devices.run()
+        interfaces = self._find_devices(topology)
+        emissions = emit(topology)
+        keys = self._keys.copy()
+        rows = chain_rows(topology, emissions, keys)
+        before = (self._rows, self._interfaces)
+        self._assign_zones(emissions)
+        try:
+            self._update(rows, interfaces)
+            self._require_whole(topology)
+        except (DataplaneError, TopologyError):
+            self._update(*before)
+            raise
+        self.topology, self._keys = topology, keys
+        self._flow_counts = {name: len(emission.flows) for name, emission in emissions.items()}
+        self._ageing.follow(topology)
+        self._store.save(self._zones.differences({}))
+        _log.info(
+            f"topology_applied source={topology.source} modules={len(topology.modules)} "
+            f"flows={len(self.pipeline.flows.flows)} entries={self.pipeline.image.entry_count}"
+        )
+
+    def _update(self, rows: Rows, interfaces: dict[str, Device]) -> None:
+        changes = differences(self._rows, rows)
+        self._rows, self._interfaces = rows, interfaces
+        self.pipeline.update(changes, interfaces, self._zones.current, CHASSIS)
+
+    def _assign_zones(self, emissions: Mapping[str, Emission]) -> None:
+        users = [
+            f"{datapath_uuid(name)}_{kind}"
+            for name, emission in emissions.items()
+            if emission.has_zones
+            for kind in ("dnat", "snat")
+        ]
+        self._zones.assign(users, {})
+
+    def _find_devices(self, topology: Topology) -> dict[str, Device]:
+        found = {}
+        missing = []
+        for interface in topology.interfaces:
+            device = self._device(interface)
+            if device is None:
+                missing.append(interface)
+            else:
+                found[port_name(interface.module, interface.port)] = device
+        if missing:
+            raise TopologyError(topology.source, [_missing(interface) for interface in missing])
+        return found
+
+    def _device(self, interface: ExternalInterface) -> Device | None:
+        link = self.devices.get(interface.device)
+        if link is None:
+            return None
+        elsewhere = link.kind == "veth" and link.peer_netns is not None
+        return Device(link.name, link.ifindex, elsewhere)
+
+    def _require_whole(self, topology: Topology) -> None:
+        """Refuse flows that the machine could only drop: what is in the file works, all of it."""
+        flows = self.pipeline.flows
+        problems = [f"{what.source!r}: {what.message}" for what in flows.diagnostics.values()]
+        problems += [f"{verb} cannot be executed" for verb in flows.unsupported]
+        if problems:
+            raise TopologyError(topology.source, [Problem(text) for text in problems])
+
+    def flow_count(self, module: str) -> int:
+        """Logical flows of a module."""
+        return self._flow_counts[module]
+
+    # -- running -------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Do what is due."""
+        self._follow_devices()
+        self._pump.run(time.monotonic())
+        self._ageing.run()
+        self._collector.run()
+
+    def wait(self, poller: ovs.poller.Poller) -> None:
+        """Wake the poller when `run` has something to do."""
+        poller.fd_wait(self.devices.fileno(), ovs.poller.POLLIN)
+        self._pump.wait(poller)
+        self._ageing.wait(poller)
+        self._collector.wait(poller)
+
+    def _follow_devices(self) -> None:
+        """Take devices up that came back, let go of those that went."""
+        if not self.devices.run() or self.topology is None:
+            return
+        found = {
+            port_name(interface.module, interface.port): device
+            for interface in self.topology.interfaces
+            if (device := self._device(interface)) is not None
+        }
+        if found != self._interfaces:
+            for name in self._interfaces.keys() - found.keys():
+                _log.warn(f"device_gone port={name} device={self._interfaces[name].name}")
+            try:
+                self._update(self._rows, found)
+            except DeviceError as error:
+                _log.warn(f"device_refused reason={error}")
+
+    def close(self, *, keep: bool) -> None:
+        """Let go of everything; ``keep`` leaves the packets flowing."""
+        self._pump.close()
+        self.pipeline.close(keep=keep)
+        self.devices.close()
+
+
+def _missing(interface: ExternalInterface) -> Problem:
+    place = interface.place
+    return Problem(f"there is no device {interface.device} here", place.line, place.column)

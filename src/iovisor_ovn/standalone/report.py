@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``iovisor-ovn standalone show`` shows: the chain's state as plain values, ready for JSON."""
+
+import time
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, TypedDict
+
+from iovisor_ovn.abi import DROP_TEXT, STRUCTS
+from iovisor_ovn.mainlogic.neighbours import mac_text
+from iovisor_ovn.modules.emission import port_name
+
+if TYPE_CHECKING:
+    from iovisor_ovn.standalone.chain import Chain
+
+__all__ = ["ChainReport", "report"]
+
+_FDB_KEY, _FDB = STRUCTS["fdb_key"], STRUCTS["fdb"]
+_NEIGHBOUR_KEY, _NEIGHBOUR = STRUCTS["neigh_key"], STRUCTS["neigh"]
+_IPV4_MAX = 0xFFFFFFFF
+_SECOND_NS = 1_000_000_000
+
+
+class ModuleReport(TypedDict):
+    """A module; ``ports`` are its ports' names."""
+
+    module: str
+    type: str
+    ports: str
+    flows: int
+
+
+class LinkReport(TypedDict):
+    """Two ports, ``MODULE:PORT``, that are joined."""
+
+    one: str
+    other: str
+
+
+class DeviceReport(TypedDict):
+    """A device; ``state`` is up, down or missing, the counters are the kernel's."""
+
+    device: str
+    port: str
+    state: str
+    rx_packets: int
+    tx_packets: int
+    rx_bytes: int
+    tx_bytes: int
+
+
+class MacReport(TypedDict):
+    """A MAC address that a switch has learned; ``idle_s`` since its last packet."""
+
+    module: str
+    mac: str
+    port: str
+    idle_s: int
+
+
+class NeighbourReport(TypedDict):
+    """A neighbour of a router; ``kind`` is learned or configured."""
+
+    module: str
+    port: str
+    ip: str
+    mac: str
+    kind: str
+    idle_s: int
+
+
+class DropReport(TypedDict):
+    """Packets that ended without delivery."""
+
+    reason: str
+    packets: int
+    text: str
+
+
+class ChainReport(TypedDict):
+    """Everything."""
+
+    source: str
+    modules: list[ModuleReport]
+    links: list[LinkReport]
+    devices: list[DeviceReport]
+    macs: list[MacReport]
+    neighbours: list[NeighbourReport]
+    drops: list[DropReport]
+
+
+def report(chain: "Chain") -> ChainReport:
+    """The state of a chain now. Cost: linear in what its tables hold."""
+    topology = chain.topology
+    assert topology is not None
+    return ChainReport(
+        source=topology.source,
+        modules=[
+            ModuleReport(
+                module=module.name,
+                type=type(module.config).__name__.lower(),
+                ports=", ".join(module.ports),
+                flows=chain.flow_count(module.name),
+            )
+            for module in topology.modules
+        ],
+        links=[
+            LinkReport(
+                one=port_name(link.ends[0].module, link.ends[0].port),
+                other=port_name(link.ends[1].module, link.ends[1].port),
+            )
+            for link in topology.links
+        ],
+        devices=_devices(chain),
+        macs=_macs(chain),
+        neighbours=_neighbours(chain),
+        drops=[
+            DropReport(reason=reason.name.lower(), packets=packets, text=DROP_TEXT[reason])
+            for reason, packets in sorted(chain.pipeline.machine.drops().items())
+        ],
+    )
+
+
+def _devices(chain: "Chain") -> list[DeviceReport]:
+    assert chain.topology is not None
+    statistics = chain.devices.statistics()
+    found = []
+    for interface in chain.topology.interfaces:
+        link = chain.devices.get(interface.device)
+        counters = None if link is None else statistics.get(link.ifindex)
+        found.append(
+            DeviceReport(
+                device=interface.device,
+                port=port_name(interface.module, interface.port),
+                state="missing" if link is None else "up" if link.has_carrier else "down",
+                rx_packets=counters.rx_packets if counters else 0,
+                tx_packets=counters.tx_packets if counters else 0,
+                rx_bytes=counters.rx_bytes if counters else 0,
+                tx_bytes=counters.tx_bytes if counters else 0,
+            )
+        )
+    return found
+
+
+class _Names:
+    """Modules by datapath index, ports by key."""
+
+    def __init__(self, chain: "Chain") -> None:
+        world = chain.pipeline.world
+        self._ports = {
+            index: {port.key: port.name for port in world.ports_of.get(uuid, {}).values()}
+            for uuid, index in world.local.items()
+        }
+        self._modules = {index: world.datapaths[uuid].name for uuid, index in world.local.items()}
+
+    def module(self, index: int) -> str:
+        """Name of a module."""
+        return self._modules.get(index, "")
+
+    def port(self, index: int, key: int) -> str:
+        """Name of a port within its module."""
+        return self._ports.get(index, {}).get(key, "").partition(":")[2]
+
+
+def _macs(chain: "Chain") -> list[MacReport]:
+    names, now_ns = _Names(chain), time.monotonic_ns()
+    found = []
+    for raw_key, raw_value in chain.pipeline.machine.maps["fdb_entries"].items():
+        key, value = _FDB_KEY.numbers(raw_key), _FDB.numbers(raw_value)
+        found.append(
+            MacReport(
+                module=names.module(key["dp"]),
+                mac=mac_text(key["mac_hi"] << 32 | key["mac_lo"]),
+                port=names.port(key["dp"], value["port"]),
+                idle_s=max(0, now_ns - value["used_ns"]) // _SECOND_NS,
+            )
+        )
+    return sorted(found, key=lambda row: (row["module"], row["port"], row["mac"]))
+
+
+def _neighbours(chain: "Chain") -> list[NeighbourReport]:
+    names, now_ns = _Names(chain), time.monotonic_ns()
+    found = []
+    for raw_key, raw_value in chain.pipeline.machine.maps["neighbours"].items():
+        key, value = _NEIGHBOUR_KEY.unpack(raw_key), _NEIGHBOUR.numbers(raw_value)
+        index, port, words = key["dp"], key["port"], key["ip"]
+        assert isinstance(index, int)
+        assert isinstance(port, int)
+        assert isinstance(words, tuple)
+        number = 0
+        for word in words:
+            number = number << 32 | word
+        ip = IPv4Address(number) if number <= _IPV4_MAX else IPv6Address(number)
+        learned = value["mac_hi"] << 32 | value["mac_lo"]
+        configured = value["static_hi"] << 32 | value["static_lo"]
+        found.append(
+            NeighbourReport(
+                module=names.module(index),
+                port=names.port(index, port),
+                ip=str(ip),
+                mac=mac_text(configured or learned),
+                kind="configured" if configured else "learned",
+                idle_s=max(0, now_ns - value["used_ns"]) // _SECOND_NS if value["used_ns"] else 0,
+            )
+        )
+    return sorted(found, key=lambda row: (row["module"], row["port"], row["ip"]))

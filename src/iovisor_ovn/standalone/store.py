@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a chain's next process needs to know, in a file: the numbers of its conntrack zones.
+
+Connections live in pinned maps under the zone's number; a module that came back with another
+number would lose them.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import ovs.vlog
+
+__all__ = ["Store"]
+
+_log = ovs.vlog.Vlog("store")
+
+
+class Store:
+    """A small JSON file, replaced whole."""
+
+    def __init__(self, path: Path) -> None:
+        """Read ``path``; one that is missing or unreadable holds nothing."""
+        self._path = path
+        self.zones: dict[str, str] = {}
+        try:
+            content = json.loads(path.read_text())
+            self.zones = {str(key): str(value) for key, value in content["zones"].items()}
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            _log.warn(f"state_unreadable path={path} error={error}")
+
+    def save(self, zones: Mapping[str, str | None]) -> None:
+        """Write the zones, in the form in which `Zones.restore` takes them."""
+        new = self._path.with_suffix(".new")
+        try:
+            new.write_text(json.dumps({"zones": zones}))
+            new.replace(self._path)
+        except OSError as error:
+            _log.warn(f"state_not_written path={self._path} error={error}")
+
+    def forget(self) -> None:
+        """Remove the file."""
+        self._path.unlink(missing_ok=True)
