@@ -137,7 +137,7 @@ def test_matches(fuzz: Fuzz, tmp_path: Path) -> None:
 def test_actions(fuzz: Fuzz, tmp_path: Path) -> None:
     """Random lists, the golden cases, and both with mistakes in them."""
     rng = random.Random(fuzz.seed)
-    golden = [*_golden("actions"), *_DEEP_ACTIONS]
+    golden = [*_golden("actions"), *_golden("extensions"), *_DEEP_ACTIONS]
     drawn = [Writer(rng, egress=False, table=10, n_tables=_TABLES).actions()
              for _ in range(fuzz.count(1000))]  # fmt: skip
     right = [text for text in drawn if not _refusal(_read_actions, text)]

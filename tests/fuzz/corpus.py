@@ -36,7 +36,7 @@ def texts(rng: random.Random, count: int) -> list[str]:
     """The golden cases, and ``count`` random texts of each kind."""
     golden = [
         line.split("  =>  ")[0]
-        for name in ("match", "actions")
+        for name in ("match", "actions", "extensions")
         for line in (_CASES / f"{name}.txt").read_text().splitlines()
         if not line.startswith("#")
     ]

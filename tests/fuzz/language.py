@@ -6,6 +6,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from iovisor_ovn.language import (
@@ -35,15 +36,19 @@ def check(text: str) -> None:
         printed = print_match(match)
         assert parse_match(printed, _SYMBOLS) == match, printed
         _taken(lambda: normalize(match, _SYMBOLS), text)
-    actions = _taken(lambda: _actions(text), text)
-    if actions is not None:
-        printed = print_actions(actions)
-        assert _actions(printed).actions == actions.actions, printed
+    for extensions in (False, True):
+        read = partial(_actions, extensions=extensions)
+        actions = _taken(partial(read, text), text)
+        if actions is not None:
+            printed = print_actions(actions)
+            assert read(printed).actions == actions.actions, printed
     _taken(lambda: parse_match(text, _SYMBOLS, templates={"vip": "10.0.0.1"}), text)
 
 
-def _actions(text: str) -> ActionList:
-    return parse_actions(text, _SYMBOLS, pipeline="ingress", table=10, n_tables=(35, 35))
+def _actions(text: str, *, extensions: bool) -> ActionList:
+    return parse_actions(
+        text, _SYMBOLS, pipeline="ingress", table=10, n_tables=(35, 35), extensions=extensions
+    )
 
 
 def _taken(read: Callable[[], _Tree], text: str) -> _Tree | None:

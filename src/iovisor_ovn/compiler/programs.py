@@ -255,7 +255,10 @@ class ProgramCompiler:
 
     def _nested(self, action: Nested) -> None:
         _require_balance(action.verb, action.body)
-        generate = self._emit(Op.GENERATE, _GENERATORS[action.verb])
+        generator = _GENERATORS.get(action.verb)
+        if generator is None:
+            raise Unexecutable(action.verb)
+        generate = self._emit(Op.GENERATE, generator)
         self._sequence(action.body)
         self._patch_jump(generate)
 

@@ -13,6 +13,7 @@ from iovisor_ovn.language.action_reader import ActionReader, Target
 from iovisor_ovn.language.actions import (
     Action,
     ActionList,
+    ArgValue,
     CheckPktLarger,
     CheckPortSec,
     Clone,
@@ -40,14 +41,15 @@ from iovisor_ovn.language.fields import FieldRef, SymbolKind
 from iovisor_ovn.language.lexer import expand_templates
 from iovisor_ovn.language.match import Constant
 from iovisor_ovn.language.record_parser import RECORDS
-from iovisor_ovn.language.service_parser import read_service
+from iovisor_ovn.language.service_parser import read_arguments, read_service
 from iovisor_ovn.language.symbol_table import SymbolTable
-from iovisor_ovn.language.verbs import NESTED_PREREQS, SERVICES
+from iovisor_ovn.language.verbs import EXTENSIONS, NESTED_PREREQS, SERVICES, Service
 
 __all__ = ["parse_actions"]
 
 _MAX_DEPTH = 32
 _MAX_PACKET = 0xFFFF
+_WITH_EXTENSIONS: Mapping[str, Service] = {**SERVICES, **EXTENSIONS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def parse_actions(
     n_tables: tuple[int, int],
     templates: Mapping[str, str] | None = None,
     dictionaries: Mapping[str, Mapping[str, str]] | None = None,
+    extensions: bool = False,
 ) -> ActionList:
     """The tree of a flow's actions.
 
@@ -82,12 +85,14 @@ def parse_actions(
     ``templates`` are the chassis template variables, name to text; columns then count in the
     expanded text. ``dictionaries`` say which options a verb takes, verb to option name to type,
     where the database knows others than :data:`iovisor_ovn.language.verbs.SERVICES`: the tables
-    DHCP_Options for ``put_dhcp_opts`` and DHCPv6_Options for ``put_dhcpv6_opts``. Raises
-    :class:`iovisor_ovn.errors.LanguageError`.
+    DHCP_Options for ``put_dhcp_opts`` and DHCPv6_Options for ``put_dhcpv6_opts``. With
+    ``extensions`` the verbs of :data:`iovisor_ovn.language.verbs.EXTENSIONS` are read too: never
+    for flows of a Southbound database. Raises :class:`iovisor_ovn.errors.LanguageError`.
     """
     if templates is not None:
         text = expand_templates(text, templates)
-    reader = ActionReader(text, symbols, dictionaries or {})
+    services = _WITH_EXTENSIONS if extensions else SERVICES
+    reader = ActionReader(text, symbols, dictionaries or {}, services)
     actions = _Parser(reader, _Place(pipeline, table, n_tables)).actions("end")
     return ActionList(actions, tuple(dict.fromkeys(reader.prereqs)), pipeline, table)
 
@@ -133,15 +138,21 @@ class _Parser:
         if verb in CONNTRACK:
             reader.advance()
             return self._conntrack(verb)
-        service = SERVICES.get(verb)
+        service = reader.services.get(verb)
         if service is not None and not service.result_bits:
             reader.advance()
-            return read_service(reader, service, None)
+            return self._service(service)
         read = _STATEMENTS.get(verb)
         if read is None:
             raise reader.unexpected("an action")
         reader.advance()
         return read(self)
+
+    def _service(self, service: Service) -> Action:
+        if not service.has_body:
+            return read_service(self._reader, service, None)
+        args = read_arguments(self._reader, service)
+        return self._maker(service.name, service.prereqs, args)
 
     def _conntrack(self, verb: str) -> Action:
         rule = CONNTRACK[verb]
@@ -155,11 +166,13 @@ class _Parser:
     def _nested(self, verb: str) -> Action:
         if verb == "clone":
             return Clone(self._body(in_commit=False, keep_prereqs=True))
-        prereqs = NESTED_PREREQS[verb]
-        commit = self._reader.in_commit
-        body = self._body(in_commit=commit, keep_prereqs=not prereqs)
+        return self._maker(verb, NESTED_PREREQS[verb], ())
+
+    def _maker(self, verb: str, prereqs: str, args: tuple[tuple[str, ArgValue], ...]) -> Action:
+        """Read the body of a verb that makes another packet."""
+        body = self._body(in_commit=self._reader.in_commit, keep_prereqs=not prereqs)
         self._reader.demand(prereqs)
-        return Nested(verb, body)
+        return Nested(verb, body, args)
 
     def _body(self, *, in_commit: bool, keep_prereqs: bool) -> tuple[Action, ...]:
         """Read ``{ ... }``."""
@@ -270,7 +283,7 @@ class _Parser:
         verb = reader.token.text
         if reader.ahead.kind != "(":
             return self._move(target, exchange=False)
-        service = SERVICES.get(verb)
+        service = reader.services.get(verb)
         if service is not None and service.result_bits:
             reader.advance()
             return read_service(reader, service, target)

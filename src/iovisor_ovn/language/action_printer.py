@@ -46,7 +46,7 @@ from iovisor_ovn.language.actions import (
 from iovisor_ovn.language.fields import FieldRef
 from iovisor_ovn.language.match import Constant, Format
 from iovisor_ovn.language.printer import print_constant, quote
-from iovisor_ovn.language.verbs import SERVICES, Shape
+from iovisor_ovn.language.verbs import EXTENSIONS, SERVICES, Shape
 
 __all__ = ["print_actions"]
 
@@ -69,8 +69,9 @@ def _print(action: Action, flow: ActionList) -> str:
             return _print_next(pipeline, table, flow)
         case Clone(body):
             return f"clone {{ {_print_body(body, flow)} }}"
-        case Nested(verb, body):
-            return f"{verb} {{ {_print_body(body, flow)} }}"
+        case Nested(verb, body, args):
+            given = _print_arguments(EXTENSIONS[verb].shape, args) if args else ""
+            return f"{verb}{given} {{ {_print_body(body, flow)} }}"
         case Verb():
             return _print_verb(action)
         case Load() | OvnFieldLoad() | Move() | Exchange() | Push() | Pop() | DecTtl():
@@ -221,17 +222,22 @@ def _print_record(action: SetQueue | SetMeter | Log | Sample | FwdGroup) -> str:
 
 
 def _print_verb(action: Verb) -> str:
-    shape = SERVICES[action.name].shape
+    service = SERVICES.get(action.name) or EXTENSIONS[action.name]
     left = "" if action.result is None else f"{action.result} = "
+    return left + action.name + _print_arguments(service.shape, action.args)
+
+
+def _print_arguments(shape: Shape, args: Iterable[tuple[str, ArgValue]]) -> str:
+    """What stands behind the verb's name."""
     if shape is Shape.BARE:
-        return left + action.name
+        return ""
     if shape is Shape.POSITIONAL:
-        args = ", ".join(_print_value(value) for _, value in action.args)
+        given = ", ".join(_print_value(value) for _, value in args)
+    elif shape is Shape.NAMED:
+        given = ", ".join(_print_named_word(name, value) for name, value in args)
     else:
-        args = ", ".join(f"{name} = {_print_named(value)}" for name, value in action.args)
-        if shape is Shape.NAMED:
-            args = ", ".join(_print_named_word(name, value) for name, value in action.args)
-    return f"{left}{action.name}({args})"
+        given = ", ".join(f"{name} = {_print_named(value)}" for name, value in args)
+    return f"({given})"
 
 
 def _print_named_word(name: str, value: ArgValue) -> str:

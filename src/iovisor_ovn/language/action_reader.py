@@ -11,6 +11,7 @@ from iovisor_ovn.language.match import Constant, Expr
 from iovisor_ovn.language.match_parser import parse_match
 from iovisor_ovn.language.reader import Reader
 from iovisor_ovn.language.symbol_table import SymbolTable
+from iovisor_ovn.language.verbs import Service
 
 __all__ = ["ActionReader", "Target"]
 
@@ -32,17 +33,23 @@ class Target:
 class ActionReader(Reader):
     """A reader that collects prerequisites.
 
-    ``in_commit`` holds inside ``ct_commit { }``, where other fields may be written.
+    ``in_commit`` holds inside ``ct_commit { }``, where other fields may be written. ``services``
+    are the verbs that are described by data, by name.
     """
 
-    __slots__ = ("depth", "dictionaries", "in_commit", "prereqs")
+    __slots__ = ("depth", "dictionaries", "in_commit", "prereqs", "services")
 
     def __init__(
-        self, source: str, symbols: SymbolTable, dictionaries: Mapping[str, Mapping[str, str]]
+        self,
+        source: str,
+        symbols: SymbolTable,
+        dictionaries: Mapping[str, Mapping[str, str]],
+        services: Mapping[str, Service],
     ) -> None:
         """Stand at the first token of ``source``; ``dictionaries`` supersede built-in options."""
         super().__init__(source, symbols)
         self.dictionaries = dictionaries
+        self.services = services
         self.prereqs: list[Expr] = []
         self.in_commit = False
         self.depth = 0

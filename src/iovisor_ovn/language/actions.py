@@ -226,10 +226,14 @@ class Clone:
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """A verb that makes another packet out of this one and runs ``body`` on it."""
+    """A verb that makes another packet out of this one and runs ``body`` on it.
+
+    ``args`` as for :class:`Verb`; OVN's own verbs of this kind take none.
+    """
 
     verb: str
     body: tuple["Action", ...]
+    args: tuple[tuple[str, "ArgValue"], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

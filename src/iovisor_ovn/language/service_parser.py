@@ -13,7 +13,7 @@ from iovisor_ovn.language.match import Constant, Format
 from iovisor_ovn.language.record_parser import read_boolean
 from iovisor_ovn.language.verbs import EVENTS, Argument, Kind, Service, Shape
 
-__all__ = ["read_service"]
+__all__ = ["read_arguments", "read_service"]
 
 Args = list[tuple[str, ArgValue]]
 
@@ -30,6 +30,13 @@ def read_service(reader: ActionReader, service: Service, target: Target | None) 
     result = None
     if target is not None:
         result = reader.check(target, service.result_bits, writable=True)
+    args = read_arguments(reader, service)
+    reader.demand(service.prereqs)
+    return Verb(service.name, result, args)
+
+
+def read_arguments(reader: ActionReader, service: Service) -> tuple[tuple[str, ArgValue], ...]:
+    """Read the arguments alone, as the verb's shape says."""
     args: Args = []
     match service.shape:
         case Shape.BARE:
@@ -42,8 +49,7 @@ def read_service(reader: ActionReader, service: Service, target: Target | None) 
             args = _options(reader, service)
         case Shape.EVENT:
             args = _event(reader)
-    reader.demand(service.prereqs)
-    return Verb(service.name, result, tuple(args))
+    return tuple(args)
 
 
 def _positional(reader: ActionReader, service: Service) -> Args:
@@ -134,6 +140,7 @@ _VALUES: Mapping[Kind, Callable[[ActionReader], ArgValue]] = MappingProxyType(
         Kind.PROTOCOL: _protocol,
         Kind.ENDPOINT: _endpoint,
         Kind.SECONDS: lambda reader: reader.small_integer(Kind.SECONDS.value, 0xFFFF),
+        Kind.INDEX: lambda reader: reader.small_integer(Kind.INDEX.value, 0xFFFF),
     }
 )
 

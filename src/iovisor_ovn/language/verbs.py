@@ -3,7 +3,7 @@
 
 A verb that shares the node :class:`iovisor_ovn.language.actions.Verb` is one row of
 :data:`SERVICES`; its shape says how its arguments are written. Option dictionaries are OVN's
-``lib/ovn-l7.h``.
+``lib/ovn-l7.h``. Verbs of ours, which OVN does not know, are rows of :data:`EXTENSIONS`.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ __all__ = [
     "DHCPV4_OPTIONS",
     "DHCPV6_OPTIONS",
     "EVENTS",
+    "EXTENSIONS",
     "LOG_SEVERITIES",
     "LOG_VERDICTS",
     "MAX_QUEUE",
@@ -49,6 +50,7 @@ class Kind(Enum):
     PROTOCOL = "tcp, udp or sctp"
     ENDPOINT = "an address with or without a port, in quotes"
     SECONDS = "a number of seconds below 65536"
+    INDEX = "a number below 65536"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class Service:
     """A verb: ``result_bits`` its answer takes, 0 without an answer.
 
     ``options`` is the dictionary that its options come from, name to type, and ``required``
-    the option that must be there.
+    the option that must be there. A verb with a body makes another packet and runs it on that:
+    its node is :class:`iovisor_ovn.language.actions.Nested`.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Service:
     options: Mapping[str, str] = field(default_factory=dict)
     required: str = ""
     since: str = "23.03"
+    has_body: bool = False
 
 
 def _typed(**names_by_type: str) -> Mapping[str, str]:
@@ -198,3 +202,16 @@ _ALL = (
 
 #: Verb name to its description.
 SERVICES: Mapping[str, Service] = MappingProxyType({service.name: service for service in _ALL})
+
+_OURS = (
+    Service(
+        "dhcp_server",
+        Shape.NAMED,
+        prereqs="ip4 && udp",
+        args=(Argument("pool", Kind.INDEX),),
+        has_body=True,
+    ),
+)
+
+#: Verbs of our own, for the flows of standalone modules; in OVN's flows they are errors.
+EXTENSIONS: Mapping[str, Service] = MappingProxyType({service.name: service for service in _OURS})

@@ -98,14 +98,26 @@ class _DatapathNames:
 class FlowTable:
     """All logical flows; those of local datapaths are in the image."""
 
-    def __init__(self, world: World, image: Image, sets: SetTable, use: SetUse,
-                 address_sets: Mapping[str, object]) -> None:  # fmt: skip
-        """Flows go into ``image``; ``address_sets`` are the names that exist."""
+    def __init__(
+        self,
+        world: World,
+        image: Image,
+        sets: SetTable,
+        use: SetUse,
+        address_sets: Mapping[str, object],
+        *,
+        extensions: bool = False,
+    ) -> None:
+        """Flows go into ``image``; ``address_sets`` are the names that exist.
+
+        ``extensions``: the flows are our own and may use verbs that OVN does not know.
+        """
         self._world = world
         self._image = image
         self._sets = sets
         self._use = use
         self._address_sets = address_sets
+        self._extensions = extensions
         self.symbols = SymbolTable.default()
         self.northd_is_newer = False  # than any release whose language is known
         self.explicit_output = False  # see ProgramCompiler
@@ -355,6 +367,7 @@ class FlowTable:
             actions = self._actions[key] = parse_actions(
                 flow.actions, self.symbols, pipeline="egress" if flow.egress else "ingress",
                 table=flow.table, n_tables=_TABLES, templates=self.templates,
+                extensions=self._extensions,
             )  # fmt: skip
         return actions
 

@@ -69,8 +69,11 @@ class Change(Protocol):
 class Pipeline:
     """The machine's contents for one integration bridge."""
 
-    def __init__(self, machine: Machine) -> None:
-        """Fill ``machine``, which is empty but for the connections of an earlier agent."""
+    def __init__(self, machine: Machine, *, extensions: bool = False) -> None:
+        """Fill ``machine``, which is empty but for the connections of an earlier agent.
+
+        ``extensions``: the rows are our own, see :class:`FlowTable`.
+        """
         self.machine = machine
         sizes = machine.sizes
         self.image = Image(
@@ -85,7 +88,10 @@ class Pipeline:
         self._group_names: dict[UUID, str] = {}
         self._templates: dict[UUID, tuple[str, dict[str, str]]] = {}
         self._set_use = SetUse(self.sets, self._has_set)
-        self.flows = FlowTable(self.world, self.image, self.sets, self._set_use, self._address_sets)
+        self.flows = FlowTable(
+            self.world, self.image, self.sets, self._set_use, self._address_sets,
+            extensions=extensions,
+        )  # fmt: skip
         self.ports = PortMap(machine, self.world, self.image, self.sets, self._applier)
         self.neighbours = NeighbourTable(machine, self.world)
         self._security = SecurityFlows(self.world, self.image, self.sets, self._set_use)

@@ -30,7 +30,7 @@ from iovisor_ovn.language import (
 )
 from iovisor_ovn.language.conntrack_parser import CONNTRACK
 from iovisor_ovn.language.record_parser import RECORDS
-from iovisor_ovn.language.verbs import NESTED_PREREQS, SERVICES
+from iovisor_ovn.language.verbs import EXTENSIONS, NESTED_PREREQS, SERVICES
 
 CASES = Path(__file__).parents[2] / "cases" / "language"
 ARROW = "  =>  "
@@ -77,6 +77,15 @@ def read_actions(text: str) -> str:
     )
 
 
+def read_extensions(text: str) -> str:
+    """Return actions that may hold verbs of ours as they are printed back, and their demands."""
+    actions = parse_actions(
+        text, SYMBOLS, pipeline="ingress", table=10, n_tables=(35, 35), extensions=True
+    )
+    demands = [f"needs {print_match(prereq)}" for prereq in actions.prereqs]
+    return " ".join((print_actions(actions), *demands))
+
+
 def read_prerequisites(text: str) -> str:
     """Return what the actions demand."""
     actions = parse_actions(text, SYMBOLS, pipeline="ingress", table=10, n_tables=(35, 35))
@@ -118,6 +127,7 @@ READERS: dict[str, Callable[[str], str]] = {
     "match": read_match,
     "normalize": normal_form,
     "actions": read_actions,
+    "extensions": read_extensions,
     "prerequisites": read_prerequisites,
 }
 
@@ -167,11 +177,23 @@ def test_every_symbol_has_a_case() -> None:
 def test_every_verb_has_a_case_that_is_accepted() -> None:
     """A verb cannot be added without a text that it accepts."""
     accepted = " ".join(
-        text for text in inputs("actions") if not outcome(read_actions, text).startswith("error")
+        text
+        for name in ("actions", "extensions")
+        for text in inputs(name)
+        if not outcome(READERS[name], text).startswith("error")
     )
     words = set(accepted.replace("(", " ").replace(";", " ").split())
-    verbs = {*CONNTRACK, *RECORDS, *SERVICES, *NESTED_PREREQS, *OTHER_VERBS.split()}
+    verbs = {
+        *CONNTRACK, *RECORDS, *SERVICES, *EXTENSIONS, *NESTED_PREREQS, *OTHER_VERBS.split()
+    }  # fmt: skip
     assert verbs - words == set()
+
+
+def test_our_own_verbs_are_errors_where_the_flows_are_ovns() -> None:
+    """Without extensions the parser is as strict as OVN's."""
+    assert len(EXTENSIONS) > 0
+    for text in inputs("extensions"):
+        assert outcome(read_actions, text).startswith("error")
 
 
 @pytest.mark.parametrize("name", ["match", "actions"])
