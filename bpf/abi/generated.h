@@ -165,6 +165,7 @@ enum op {
 	OP_FDB_GET = 21,
 	OP_FDB_PUT = 22,
 	OP_FDB_LOOKUP = 23,
+	OP_COUNT = 24,
 	OP_GEN_ARP = 32,
 	OP_GEN_ND_NS = 33,
 	OP_GEN_ND_NA = 34,
@@ -455,6 +456,13 @@ struct event {
 	__u32 words[64]; /* HOLD: state of the packet */
 };
 _Static_assert(sizeof(struct event) == 304, "event");
+
+/* What an instruction of action programs has counted on one CPU. */
+struct counter {
+	__u64 packets; /* frames; one for all segments of a GSO packet */
+	__u64 bytes; /* of these, as they came in */
+};
+_Static_assert(sizeof(struct counter) == 16, "counter");
 
 /* How the next packet of an inject run enters. */
 struct injection {

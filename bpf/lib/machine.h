@@ -16,6 +16,7 @@
 #define PARSE_BYTES 192 /* bytes of a packet that parse() reads at once */
 #define L4_BASE 256 /* where parse() puts an L4 header that lies farther */
 #define L4_BYTES 128
+#define SEGMENT_COUNTS 4 /* counters that one segment may raise */
 
 enum run {
 	RUN_STAGE, /* look up m->stage */
@@ -65,6 +66,7 @@ struct machine {
 	__u32 stack_depth;
 	__u32 steps; /* taken so far, see MAX_STEPS */
 	__u32 drop; /* reason for which the last strand ended, or 0 */
+	__u32 frame_bytes; /* length of the frame that came, one for all segments */
 	/* where parse() found things, in bytes from the Ethernet header */
 	__u32 l4; /* 0: no L4 header that could be read whole */
 	__u32 l4_len; /* TCP: header length with options; others: minimal */
@@ -103,6 +105,8 @@ struct machine {
 	__u32 recording;
 	__u32 first_depth; /* depth and steps with which it began */
 	__u32 first_steps;
+	__u32 n_counted; /* counters that the walk raised */
+	__u32 counted[SEGMENT_COUNTS];
 	__u32 stack[MAX_STACK * 4];
 	__u8 hdr[512]; /* header bytes: parse() input, scratch of generators */
 	struct work work[MAX_WORK_DEPTH];

@@ -28,7 +28,8 @@
 #define REPEATABLE_OPS                                                         \
 	(1ULL << OP_END | 1ULL << OP_LOAD | 1ULL << OP_MOVE |                  \
 	 1ULL << OP_NEXT | 1ULL << OP_CALL | 1ULL << OP_OUTPUT |               \
-	 1ULL << OP_DELIVER | 1ULL << OP_DEC_TTL | 1ULL << OP_CT_CLEAR)
+	 1ULL << OP_DELIVER | 1ULL << OP_DEC_TTL | 1ULL << OP_CT_CLEAR |       \
+	 1ULL << OP_COUNT)
 
 struct context {
 	struct __sk_buff *skb;
@@ -376,6 +377,9 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 	case OP_DEC_TTL:
 		dec_ttl(m);
 		break;
+	case OP_COUNT:
+		count_packet(m, at, insn->x);
+		break;
 	case OP_PUSH:
 		push(m);
 		break;
@@ -543,6 +547,7 @@ static __always_inline int begin(struct machine *m, struct __sk_buff *skb)
 	m->busy = 1;
 	__builtin_memset(m->w, 0, FIRST_PACKET_WORD * sizeof(__u32));
 	m->w[W_PKT_MARK] = skb->mark;
+	m->frame_bytes = skb->len;
 	m->verdict = VERDICT_DROP;
 	m->depth = 0;
 	m->gen_head = 0;

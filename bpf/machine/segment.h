@@ -64,6 +64,16 @@ static __always_inline void count_replay(__u32 kind)
 		(*count)++;
 }
 
+static __always_inline void raise_counter(const struct machine *m, __u32 index)
+{
+	struct counter *counter = bpf_map_lookup_elem(&counters, &index);
+
+	if (!counter)
+		return;
+	counter->packets++;
+	counter->bytes += m->frame_bytes;
+}
+
 static __always_inline __u64 mix(__u64 hash, __u64 value)
 {
 	hash = (hash ^ value) * 0x9e3779b97f4a7c15ULL;
@@ -171,6 +181,11 @@ static __always_inline void apply(struct machine *m, const struct segment *s)
 			break;
 		m->w[word] = (m->w[word] & s->keep[i]) | s->value[i];
 	}
+	for (__u32 i = 0; i < SEGMENT_COUNTS; i++) {
+		if (i >= s->n_counts)
+			break;
+		raise_counter(m, s->count[i]);
+	}
 	m->steps += s->steps;
 	m->pc = s->pc;
 	m->run = RUN_CODE;
@@ -186,6 +201,7 @@ static __always_inline void record(struct machine *m)
 	m->recording = 1;
 	m->first_depth = m->depth;
 	m->first_steps = m->steps;
+	m->n_counted = 0;
 	__builtin_memset(m->used, 0, sizeof(m->used));
 	__builtin_memset(m->wrote, 0, sizeof(m->wrote));
 	__builtin_memcpy(m->first, m->w, sizeof(m->first));
@@ -351,6 +367,9 @@ __noinline int end_segment(__u32 pc, __u32 drop)
 		return 0;
 	for (__u32 i = 0; i < SEGMENT_PAIRS; i++)
 		segment->key[i] = m->segment_key[i];
+	segment->n_counts = m->n_counted;
+	for (int i = 0; i < SEGMENT_COUNTS; i++)
+		segment->count[i] = m->counted[i];
 	segment->pc = pc;
 	segment->drop = drop;
 	segment->steps = m->steps - m->first_steps;
@@ -376,4 +395,21 @@ static __always_inline void strand_ended(struct machine *m)
 			m->recording = 0;
 	}
 	m->begins = !m->recording;
+}
+
+/* Count the packet; a replay counts again what this walk counted. */
+static __always_inline void count_packet(struct machine *m, __u32 pc,
+					 __u32 index)
+{
+	__u32 n = m->n_counted;
+
+	if (fast_path && m->recording) {
+		if (n < SEGMENT_COUNTS) {
+			m->counted[n] = index;
+			m->n_counted = n + 1;
+		} else {
+			cut(m, pc);
+		}
+	}
+	raise_counter(m, index);
 }

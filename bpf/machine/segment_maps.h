@@ -37,6 +37,8 @@ struct segment {
 	__u32 value[SEGMENT_WRITES];
 	__u8 word[SEGMENT_WRITES];
 	__u32 n_writes;
+	__u32 n_counts;
+	__u32 count[SEGMENT_COUNTS]; /* counters to raise */
 	__u32 pc; /* instruction to go on with; 0: the strand ends */
 	__u32 drop; /* and why */
 	__u32 steps; /* that the walk took */
@@ -77,6 +79,18 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } generation SEC(".maps");
+
+/*
+ * Key: number that the agent has given to a counter. Value: what was counted.
+ * Written by packets, read by the agent. 16 B a CPU each; when all are given
+ * away the agent refuses what asks for more.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << 14);
+	__type(key, __u32);
+	__type(value, struct counter);
+} counters SEC(".maps");
 
 /*
  * Key: enum replay. Value: segments. Written by packets, read by the agent. One

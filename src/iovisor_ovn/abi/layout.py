@@ -185,6 +185,7 @@ class Op(IntEnum):
     FDB_GET = 21  # RESULT = port key of MAC, 0 if unknown
     FDB_PUT = 22  # learn MAC on PORT
     FDB_LOOKUP = 23  # RESULT = MAC is known on PORT
+    COUNT = 24  # one packet, and its bytes, more on counter x
     GEN_ARP = 32  # generators: they build another packet and run their body on it
     GEN_ND_NS = 33
     GEN_ND_NA = 34

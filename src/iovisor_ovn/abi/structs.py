@@ -283,6 +283,12 @@ STRUCTS: dict[str, Struct] = {
             ("words", "__u32", Limit.WORDS, "HOLD: state of the packet"),
         ),
         _struct(
+            "counter",
+            "What an instruction of action programs has counted on one CPU.",
+            ("packets", "__u64", 1, "frames; one for all segments of a GSO packet"),
+            ("bytes", "__u64", 1, "of these, as they came in"),
+        ),
+        _struct(
             "injection",
             "How the next packet of an inject run enters.",
             ("kind", "__u32", 1, "enum inject_kind"),

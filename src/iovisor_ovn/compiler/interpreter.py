@@ -47,6 +47,7 @@ class Outcome:
 
     emitted: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
     drops: Counter[Drop] = field(default_factory=Counter)
+    counts: Counter[int] = field(default_factory=Counter)
     words: tuple[int, ...] = ()
 
 
@@ -206,6 +207,9 @@ class Interpreter:
             raise _EndOfStrand(Drop.TTL)
         self._w[Word.IP_META] -= 0x100
 
+    def _count(self, insn: Insn, _pc: int) -> None:
+        self._outcome.counts[insn.x] += 1
+
     def _push(self, _insn: Insn, _pc: int) -> None:
         if len(self._stack) >= Limit.STACK:
             raise _EndOfStrand(Drop.STACK)
@@ -269,6 +273,7 @@ _STEPS: dict[int, str] = {
     Op.OUTPUT: "_output",
     Op.DELIVER: "_deliver",
     Op.DEC_TTL: "_dec_ttl",
+    Op.COUNT: "_count",
     Op.PUSH: "_push",
     Op.POP: "_pop",
     Op.UNSUPPORTED: "_unsupported",

@@ -91,7 +91,7 @@ class ProgramCompiler:
     ``egress`` and ``table`` say which stage; ``verb_number`` numbers verbs that are not executed.
     ``explicit_output``: northd writes behind `arp` and `nd_ns` what the packet that is held does
     when its neighbour is known (SB_Global.options:arp_ns_explicit_output, since 23.09); before,
-    that was `output;` unwritten.
+    that was `output;` unwritten. ``counter_number`` numbers the counters of our own flows.
     """
 
     names: Names
@@ -100,6 +100,7 @@ class ProgramCompiler:
     is_router: bool
     verb_number: Callable[[str], int]
     explicit_output: bool = False
+    counter_number: Callable[[str], int] = lambda _name: 0
     _code: list[Insn] = field(default_factory=list)
 
     def compile(self, actions: ActionList) -> Compiled:
@@ -353,9 +354,10 @@ class ProgramCompiler:
         self._emit(Op.CALL, stage)
         self._result(action.result)
 
-    @staticmethod
-    def _verb(action: Verb) -> None:
-        if action.name not in _SILENT:
+    def _verb(self, action: Verb) -> None:
+        if action.name == "count":
+            self._emit(Op.COUNT, x=self.counter_number(str(dict(action.args)["counter"])))
+        elif action.name not in _SILENT:
             raise Unexecutable(action.name)
 
     def _check_larger(self, action: CheckPktLarger) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "Endpoint",
     "ExternalInterface",
     "Firewall",
+    "FirewallAction",
     "FirewallRule",
     "ForwardingEntry",
     "HealthCheck",
@@ -178,6 +179,9 @@ class Null:
     forwards: bool = False
 
 
+FirewallAction = Literal["allow", "allow-related", "drop", "reject"]
+
+
 @dataclass(frozen=True, slots=True)
 class FirewallRule:
     """A match in OVN's language (ports by the firewall's own port names) and what becomes of it.
@@ -186,7 +190,7 @@ class FirewallRule:
     """
 
     match: str
-    action: Literal["allow", "allow-related", "drop", "reject"]
+    action: FirewallAction
     name: str = ""
     place: Place = Place(0, 0)
 

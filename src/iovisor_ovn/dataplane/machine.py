@@ -36,6 +36,7 @@ _PRIVATE_STAGES = (Limit.PORTSEC_IN, Limit.PORTSEC_IN_ND, Limit.PORTSEC_OUT)
 _ENTRY_MAPS = ("entries4", "entries8", "entries16", "entries40")
 _ARRAYS = ("insns", "guards", "shapes", "lists", "slots")
 _DP = STRUCTS["dp"]
+_COUNTER = STRUCTS["counter"]
 _SKB_SIZE = 192
 _SKB_IFINDEX_AT = 40  # offset of ifindex in struct __sk_buff
 
@@ -254,6 +255,17 @@ class Machine:
         """What the fast path found where a segment may begin, since this load."""
         table = self.maps["replays"]
         return {kind: _total(table, kind) for kind in Replay}
+
+    def counter(self, number: int) -> tuple[int, int]:
+        """Packets and bytes of a counter, on all CPUs."""
+        values = self.maps["counters"].lookup_per_cpu(struct.pack("=I", number)) or []
+        counts = [_COUNTER.numbers(value) for value in values]
+        return sum(c["packets"] for c in counts), sum(c["bytes"] for c in counts)
+
+    def clear_counter(self, number: int) -> None:
+        """Let a counter start at zero."""
+        table = self.maps["counters"]
+        table.update(struct.pack("=I", number), bytes(table.slot_size))
 
     def unsupported(self) -> dict[int, int]:
         """Packets by number of the verb that is not executed, without zeros."""

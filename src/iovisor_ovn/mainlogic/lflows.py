@@ -107,10 +107,12 @@ class FlowTable:
         address_sets: Mapping[str, object],
         *,
         extensions: bool = False,
+        counter_number: Callable[[str], int] = lambda _name: 0,
     ) -> None:
         """Flows go into ``image``; ``address_sets`` are the names that exist.
 
-        ``extensions``: the flows are our own and may use verbs that OVN does not know.
+        ``extensions``: the flows are our own and may use verbs that OVN does not know;
+        ``counter_number`` numbers the counters that they name.
         """
         self._world = world
         self._image = image
@@ -118,6 +120,7 @@ class FlowTable:
         self._use = use
         self._address_sets = address_sets
         self._extensions = extensions
+        self._counter_number = counter_number
         self.symbols = SymbolTable.default()
         self.northd_is_newer = False  # than any release whose language is known
         self.explicit_output = False  # see ProgramCompiler
@@ -286,7 +289,7 @@ class FlowTable:
         names = _DatapathNames(self._world, self._sets, self._address_sets, unit[1])
         compiler = ProgramCompiler(
             names, flow.egress, flow.table, datapath.is_router, self._verb_number,
-            self.explicit_output,
+            self.explicit_output, self._counter_number,
         )  # fmt: skip
         why = None
         try:

@@ -24,6 +24,7 @@ from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.errors import AttachError, DataplaneError, DeviceError, MapFullError
 from iovisor_ovn.language import SymbolTable
 from iovisor_ovn.mainlogic.apply import Applier
+from iovisor_ovn.mainlogic.counters import CounterTable
 from iovisor_ovn.mainlogic.lflows import Dependency, FlowTable
 from iovisor_ovn.mainlogic.neighbours import NeighbourTable
 from iovisor_ovn.mainlogic.portmap import Interface, PortMap
@@ -88,9 +89,10 @@ class Pipeline:
         self._group_names: dict[UUID, str] = {}
         self._templates: dict[UUID, tuple[str, dict[str, str]]] = {}
         self._set_use = SetUse(self.sets, self._has_set)
+        self.counters = CounterTable(machine)
         self.flows = FlowTable(
             self.world, self.image, self.sets, self._set_use, self._address_sets,
-            extensions=extensions,
+            extensions=extensions, counter_number=self.counters.number,
         )  # fmt: skip
         self.ports = PortMap(machine, self.world, self.image, self.sets, self._applier)
         self.neighbours = NeighbourTable(machine, self.world)

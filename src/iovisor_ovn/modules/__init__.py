@@ -8,8 +8,9 @@ language, multicast groups, neighbours. Nothing here touches the kernel or the o
 
 from collections.abc import Mapping
 
-from iovisor_ovn.config.topology import Module, Null, Router, Switch, Topology
+from iovisor_ovn.config.topology import Firewall, Module, Null, Router, Switch, Topology
 from iovisor_ovn.modules.emission import Emission
+from iovisor_ovn.modules.firewall import emit_firewall
 from iovisor_ovn.modules.null import emit_null
 from iovisor_ovn.modules.router import emit_router
 from iovisor_ovn.modules.switch import emit_switch
@@ -28,6 +29,8 @@ def _emit(module: Module) -> Emission:
             return emit_switch(module.name, switch, module.ports)
         case Router() as router:
             return emit_router(module.name, router)
+        case Firewall() as firewall:
+            return emit_firewall(module.name, firewall)
         case Null() as null:
             return emit_null(module.name, null, module.ports)
         case other:

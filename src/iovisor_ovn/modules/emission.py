@@ -54,12 +54,14 @@ class Emission:
     """All of a module. ``groups`` maps names to ports of the module.
 
     ``has_zones``: the datapath has conntrack zones of its own, as a logical router has.
+    ``counters`` are those that the flows raise.
     """
 
     flows: tuple[Flow, ...]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     neighbours: tuple[Neighbour, ...] = ()
     has_zones: bool = False
+    counters: tuple[str, ...] = ()
 
 
 def port_name(module: str, port: str) -> str:
@@ -79,10 +81,18 @@ class FlowList:
         """Start empty."""
         self._module = module
         self._flows: list[Flow] = []
+        self._counters: list[str] = []
 
     def port(self, port: str) -> str:
         """Return the constant for one of the module's ports, quotes included."""
         return quoted(port_name(self._module, port))
+
+    def count(self, what: str) -> str:
+        """Return the action that counts the packet as ``what``, a text of the module's own."""
+        name = f"{self._module}:{what}"
+        if name not in self._counters:
+            self._counters.append(name)
+        return f"count({quoted(name)});"
 
     def add(self, table: int, priority: int, match: str, actions: str) -> None:
         """Add a flow to the ingress pipeline."""
@@ -92,9 +102,17 @@ class FlowList:
         """Let the egress pipeline do nothing but send."""
         self._flows.append(Flow(True, 0, 0, "1", "output;"))
 
-    def all(self) -> tuple[Flow, ...]:
+    def emission(
+        self,
+        groups: Mapping[str, tuple[str, ...]] | None = None,
+        neighbours: tuple[Neighbour, ...] = (),
+        *,
+        has_zones: bool = False,
+    ) -> Emission:
         """Return what was written."""
-        return tuple(self._flows)
+        return Emission(
+            tuple(self._flows), groups or {}, neighbours, has_zones, tuple(self._counters)
+        )
 
 
 def braces(values: Iterable[object]) -> str:

@@ -10,13 +10,17 @@ __all__ = ["emit_null"]
 
 
 def emit_null(name: str, null: Null, ports: Sequence[str]) -> Emission:
-    """Flows of the null module ``name``; packets are counted where they come in."""
+    """Flows of the null module ``name``; all packets are counted."""
     flows = FlowList(name)
     if null.forwards and len(ports) == 2:
         for here, there in (ports, reversed(ports)):
             flows.add(
-                0, 50, f"inport == {flows.port(here)}", f"outport = {flows.port(there)}; output;"
+                0,
+                50,
+                f"inport == {flows.port(here)}",
+                f"{flows.count(f'passed from {here}')} outport = {flows.port(there)}; output;",
             )
-    flows.add(0, 0, "1", "drop;")
+    else:
+        flows.add(0, 0, "1", flows.count("dropped"))
     flows.deliver()
-    return Emission(flows.all())
+    return flows.emission()

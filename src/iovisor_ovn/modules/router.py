@@ -110,7 +110,7 @@ def emit_router(name: str, router: Router) -> Emission:
     _measure(flows, ports)
     _send(flows, ports, answers)
     flows.deliver()
-    return Emission(flows.all(), neighbours=tuple(_neighbours(router, routes)))
+    return flows.emission(neighbours=tuple(_neighbours(router, routes)))
 
 
 def _with_link_local(port: RouterInterface) -> RouterInterface:

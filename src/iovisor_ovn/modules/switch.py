@@ -39,4 +39,4 @@ def emit_switch(name: str, switch: Switch, ports: Sequence[str]) -> Emission:
     flows.add(_FORWARD, 50, 'outport == "none"', flood)
     flows.add(_FORWARD, 0, "1", "output;")
     flows.deliver()
-    return Emission(flows.all(), groups={FLOOD: tuple(ports)})
+    return flows.emission({FLOOD: tuple(ports)})

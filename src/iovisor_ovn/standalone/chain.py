@@ -47,7 +47,7 @@ class Chain:
     def __init__(self, machine: Machine, devices: NetDevices, store: Store) -> None:
         """Start empty on ``machine``; connections of an earlier chain are adopted with it."""
         self.topology: Topology | None = None
-        self.pipeline = Pipeline(machine)
+        self.pipeline = Pipeline(machine, extensions=True)
         self.conntrack = Conntrack(machine.maps)
         self.devices = devices
         self._store = store
@@ -85,6 +85,7 @@ class Chain:
         self.topology, self._keys = topology, keys
         self._flow_counts = {name: len(emission.flows) for name, emission in emissions.items()}
         self._ageing.follow(topology)
+        self.pipeline.counters.keep({name for e in emissions.values() for name in e.counters})
         self._store.save(self._zones.differences({}))
         _log.info(
             f"topology_applied source={topology.source} modules={len(topology.modules)} "

@@ -68,6 +68,15 @@ class NeighbourReport(TypedDict):
     idle_s: int
 
 
+class CounterReport(TypedDict):
+    """What a module has counted."""
+
+    module: str
+    what: str
+    packets: int
+    bytes: int
+
+
 class DropReport(TypedDict):
     """Packets that ended without delivery."""
 
@@ -85,6 +94,7 @@ class ChainReport(TypedDict):
     devices: list[DeviceReport]
     macs: list[MacReport]
     neighbours: list[NeighbourReport]
+    counters: list[CounterReport]
     drops: list[DropReport]
 
 
@@ -113,6 +123,7 @@ def report(chain: "Chain") -> ChainReport:
         devices=_devices(chain),
         macs=_macs(chain),
         neighbours=_neighbours(chain),
+        counters=_counters(chain),
         drops=[
             DropReport(reason=reason.name.lower(), packets=packets, text=DROP_TEXT[reason])
             for reason, packets in sorted(chain.pipeline.machine.drops().items())
@@ -137,6 +148,16 @@ def _devices(chain: "Chain") -> list[DeviceReport]:
                 rx_bytes=counters.rx_bytes if counters else 0,
                 tx_bytes=counters.tx_bytes if counters else 0,
             )
+        )
+    return found
+
+
+def _counters(chain: "Chain") -> list[CounterReport]:
+    found = []
+    for name, count in chain.pipeline.counters.read().items():
+        module, _colon, what = name.partition(":")
+        found.append(
+            CounterReport(module=module, what=what, packets=count.packets, bytes=count.bytes)
         )
     return found
 

@@ -184,6 +184,7 @@ _VALUES: dict[int, Sequence[int]] = {
     Word.L4: (80, 81, 1 << 16, 2 << 16), Word.IP_META: (0x4000, 0x100),
 }  # fmt: skip
 _STAGES = 6
+_COUNTERS = 8
 
 
 def _pattern(rng: random.Random) -> Pattern:
@@ -211,6 +212,7 @@ def _instructions(rng: random.Random, stage: int) -> tuple[Insn, ...]:
         lambda: [Insn(Op.PUSH), load(Temp.SCRATCH0, 7), Insn(Op.POP)],
         lambda: [Insn(Op.CHECK_LARGER, x=rng.choice((40, 70, 5000)))],
         lambda: [Insn(Op.CALL, 40)],
+        lambda: [Insn(Op.COUNT, x=rng.randrange(_COUNTERS))] * rng.choice((1, 1, 5)),
     )  # fmt: skip
     body = [insn for _n in range(rng.randrange(4)) for insn in rng.choice(makers)()]
     if rng.random() < 0.2:
@@ -282,7 +284,7 @@ def _let_in(rig: Rig, data: bytes, number: int) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_nobody_can_tell(pair: tuple[Rig, Rig], seed: int) -> None:
-    """Random pipelines with copies, calls, patch ports, conntrack: the same packets and drops."""
+    """Random pipelines with copies, calls, counters, conntrack: the same packets, drops, counts."""
     rng = random.Random(seed)
     twins = []
     for rig in pair:
@@ -299,5 +301,8 @@ def test_nobody_can_tell(pair: tuple[Rig, Rig], seed: int) -> None:
         data, number = rng.choice(frames)
         fast, slow = (_let_in(rig, data, number) for rig in pair)
         assert fast == slow, f"packet {turn} from wire {number}: {data.hex()}"
+    for number in range(_COUNTERS):
+        fast_count, slow_count = (rig.machine.counter(number) for rig in pair)
+        assert fast_count == slow_count
     after = pair[0].machine.replays()
     assert after[Replay.HIT] - before[Replay.HIT] > 100, "hardly anything was replayed"
