@@ -2,19 +2,21 @@
 """Counters by name."""
 
 from types import SimpleNamespace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.errors import MapFullError
 from iovisor_ovn.mainlogic.counters import Count, CounterTable
+
+if TYPE_CHECKING:
+    from iovisor_ovn.dataplane.machine import Machine
 
 
 class _Machine:
     def __init__(self, size: int) -> None:
         self.maps = {"counters": SimpleNamespace(max_entries=size)}
-        self.values = {number: (0, 0) for number in range(size)}
+        self.values = dict.fromkeys(range(size), (0, 0))
 
     def counter(self, number: int) -> tuple[int, int]:
         return self.values[number]
