@@ -45,6 +45,7 @@ __all__ = [
     "Route",
     "Router",
     "RouterInterface",
+    "Setting",
     "Switch",
     "Topology",
     "Vip",
@@ -56,7 +57,10 @@ Setting = int | str | bool
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something stands in the file: line and column count from 1."""
+    """Where something stands in the file: line and column count from 1.
+
+    No part of what a chain is: values that differ in their places only are equal.
+    """
 
     line: int
     column: int
@@ -192,7 +196,7 @@ class FirewallRule:
     match: str
     action: FirewallAction
     name: str = ""
-    place: Place = Place(0, 0)
+    place: Place = field(default=Place(0, 0), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +257,17 @@ class LoadBalancer:
 
 @dataclass(frozen=True, slots=True)
 class Ebpf:
-    """A program of the user's: an object file or C source. ``settings`` by name, as written."""
+    """A program of the user's: an object file (``.o``) or C source (``.c``).
+
+    ``settings`` by name: what is written without quotes and looks like a number or a truth value
+    is one, all else is text. ``place`` is that of the program, ``setting_places`` those of the
+    settings' values.
+    """
 
     program: Path
     settings: dict[str, Setting] = field(default_factory=dict)
+    place: Place = field(default=Place(0, 0), compare=False)
+    setting_places: dict[str, Place] = field(default_factory=dict, compare=False)
 
 
 Config = (
@@ -271,7 +282,7 @@ class Module:
     name: str
     config: Config
     ports: tuple[str, ...]
-    place: Place
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +298,7 @@ class Link:
     """What goes out of one end comes in at the other."""
 
     ends: tuple[Endpoint, Endpoint]
-    place: Place
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +313,7 @@ class ExternalInterface:
     port: str
     device: str
     host: bool
-    place: Place
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
