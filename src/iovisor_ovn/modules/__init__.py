@@ -8,9 +8,20 @@ language, multicast groups, neighbours. Nothing here touches the kernel or the o
 
 from collections.abc import Mapping
 
-from iovisor_ovn.config.topology import Firewall, Module, Null, Router, Switch, Topology
-from iovisor_ovn.modules.emission import Emission
+from iovisor_ovn.config.topology import (
+    Endpoint,
+    Firewall,
+    Module,
+    Nat,
+    Null,
+    OneToOneNat,
+    Router,
+    Switch,
+    Topology,
+)
+from iovisor_ovn.modules.emission import Emission, Peer
 from iovisor_ovn.modules.firewall import emit_firewall
+from iovisor_ovn.modules.nat import emit_nat, emit_one_to_one_nat
 from iovisor_ovn.modules.null import emit_null
 from iovisor_ovn.modules.router import emit_router
 from iovisor_ovn.modules.switch import emit_switch
@@ -20,10 +31,29 @@ __all__ = ["Emission", "emit"]
 
 def emit(topology: Topology) -> Mapping[str, Emission]:
     """What each module of a chain gives to the machine, by the module's name."""
-    return {module.name: _emit(module) for module in topology.modules}
+    peers = _peers(topology)
+    return {module.name: _emit(module, peers) for module in topology.modules}
 
 
-def _emit(module: Module) -> Emission:
+def _peers(topology: Topology) -> Mapping[Endpoint, Peer]:
+    """What each linked port meets: addresses where the other end is a router's interface."""
+    routers = {
+        Endpoint(module.name, interface.name): Peer(interface.addresses, interface.mac)
+        for module in topology.modules
+        if isinstance(module.config, Router)
+        for interface in module.config.interfaces
+    }
+    found = {}
+    for link in topology.links:
+        for here, there in (link.ends, link.ends[::-1]):
+            found[here] = routers.get(there, Peer())
+    return found
+
+
+def _emit(module: Module, peers: Mapping[Endpoint, Peer]) -> Emission:
+    def peer(port: str) -> Peer:
+        return peers.get(Endpoint(module.name, port), Peer())
+
     match module.config:
         case Switch() as switch:
             return emit_switch(module.name, switch, module.ports)
@@ -31,6 +61,10 @@ def _emit(module: Module) -> Emission:
             return emit_router(module.name, router)
         case Firewall() as firewall:
             return emit_firewall(module.name, firewall)
+        case Nat() as nat:
+            return emit_nat(module.name, nat, peer(nat.inside))
+        case OneToOneNat() as nat:
+            return emit_one_to_one_nat(module.name, nat, peer(nat.inside))
         case Null() as null:
             return emit_null(module.name, null, module.ports)
         case other:
