@@ -7,6 +7,7 @@ import typer
 
 from iovisor_ovn import __version__
 from iovisor_ovn.cli.show import show
+from iovisor_ovn.cli.standalone import standalone
 
 __all__ = ["app", "main"]
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(show)
+app.add_typer(standalone)
 
 
 @app.command(

@@ -6,7 +6,7 @@ connected to, and returns an :class:`~iovisor_ovn.modules.emission.Emission`: fl
 language, multicast groups, neighbours. Nothing here touches the kernel or the outside.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from iovisor_ovn.config.topology import (
     Endpoint,
@@ -19,8 +19,9 @@ from iovisor_ovn.config.topology import (
     Switch,
     Topology,
 )
+from iovisor_ovn.errors import LanguageError, Problem, TopologyError
 from iovisor_ovn.modules.emission import Emission, Peer
-from iovisor_ovn.modules.firewall import emit_firewall
+from iovisor_ovn.modules.firewall import emit_firewall, rule_match
 from iovisor_ovn.modules.nat import emit_nat, emit_one_to_one_nat
 from iovisor_ovn.modules.null import emit_null
 from iovisor_ovn.modules.router import emit_router
@@ -30,9 +31,29 @@ __all__ = ["Emission", "emit"]
 
 
 def emit(topology: Topology) -> Mapping[str, Emission]:
-    """What each module of a chain gives to the machine, by the module's name."""
+    """What each module of a chain gives to the machine, by the module's name.
+
+    Raises TopologyError when a firewall's match is none.
+    """
+    problems = [
+        problem
+        for module in topology.modules
+        if isinstance(module.config, Firewall)
+        for problem in _wrong_rules(module.config)
+    ]
+    if problems:
+        raise TopologyError(topology.source, problems)
     peers = _peers(topology)
-    return {module.name: _emit(module, peers) for module in topology.modules}
+    return {module.name: _emit(module, peers, topology.source) for module in topology.modules}
+
+
+def _wrong_rules(firewall: Firewall) -> Iterator[Problem]:
+    ports = {port: port for port in (firewall.inside, firewall.outside)}
+    for rule in firewall.rules:
+        try:
+            rule_match(rule.match, ports)
+        except LanguageError as error:
+            yield Problem(f"match {rule.match!r}: {error}", rule.place.line, rule.place.column)
 
 
 def _peers(topology: Topology) -> Mapping[Endpoint, Peer]:
@@ -50,7 +71,7 @@ def _peers(topology: Topology) -> Mapping[Endpoint, Peer]:
     return found
 
 
-def _emit(module: Module, peers: Mapping[Endpoint, Peer]) -> Emission:
+def _emit(module: Module, peers: Mapping[Endpoint, Peer], source: str) -> Emission:
     def peer(port: str) -> Peer:
         return peers.get(Endpoint(module.name, port), Peer())
 
@@ -68,4 +89,8 @@ def _emit(module: Module, peers: Mapping[Endpoint, Peer]) -> Emission:
         case Null() as null:
             return emit_null(module.name, null, module.ports)
         case other:
-            raise AssertionError(f"no module is made of {other!r}")
+            kind = type(other).__name__.lower()
+            raise TopologyError(
+                source,
+                [Problem(f"modules of type {kind} cannot be deployed yet", module.place.line)],
+            )

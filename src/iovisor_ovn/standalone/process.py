@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process behind ``iovisor-ovn standalone up``: start, loop, end.
+
+Everything of one chain lies in its run directory: the pid file, the control socket, the pins, the
+numbers of conntrack zones. Two chains need two run directories and share no device.
+
+In the foreground, the end of the process is the end of the chain. Detached, SIGTERM and a crash
+leave the packets flowing; `up` takes the chain over, `down` takes it away.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import ovs.daemon
+import ovs.dirs
+import ovs.poller
+import ovs.unixctl
+import ovs.unixctl.client
+import ovs.unixctl.server
+import ovs.util
+import ovs.vlog
+from ovs.unixctl.server import UnixctlConnection
+
+from iovisor_ovn.config.topology import Topology
+from iovisor_ovn.config.topology_file import read_topology
+from iovisor_ovn.dataplane import check_kernel, mount, unmount
+from iovisor_ovn.dataplane.attach import attached, detach
+from iovisor_ovn.dataplane.machine import Machine
+from iovisor_ovn.errors import ConfigError, IovisorOvnError
+from iovisor_ovn.modules import emit
+from iovisor_ovn.standalone.chain import Chain
+from iovisor_ovn.standalone.report import report
+from iovisor_ovn.standalone.store import Store
+from iovisor_ovn.vswitch import NetDevices
+
+__all__ = ["RunDirectory", "apply_file", "ask", "check_file", "run_chain", "take_down"]
+
+_log = ovs.vlog.Vlog("standalone")
+_GC_THRESHOLDS = (100_000, 50, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The files of a chain."""
+
+    directory: Path
+
+    @property
+    def pidfile(self) -> Path:
+        """Held locked while the process lives."""
+        return self.directory / "standalone.pid"
+
+    @property
+    def socket(self) -> Path:
+        """Where the process listens to `ask`."""
+        return self.directory / "standalone.ctl"
+
+    @property
+    def pins(self) -> Path:
+        """Mount point of the bpffs with programs' links and lasting maps."""
+        return self.directory / "standalone.bpffs"
+
+    @property
+    def state(self) -> Path:
+        """What the next process has to know."""
+        return self.directory / "standalone.json"
+
+    @property
+    def log(self) -> Path:
+        """Log of a detached process."""
+        return self.directory / "standalone.log"
+
+    def is_running(self) -> bool:
+        """Whether a process answers at the socket."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
+
+
+def ask(where: RunDirectory, command: str, *arguments: str) -> str:
+    """Let the chain's process do something; returns its answer.
+
+    Raises ConfigError with its words when it refuses.
+    """
+    error, client = ovs.unixctl.client.UnixctlClient.create(str(where.socket))
+    if error:
+        raise ConfigError(f"no chain runs in {where.directory}")
+    try:
+        error, refusal, answer = client.transact(command, list(arguments))
+    finally:
+        client.close()
+    if error:
+        raise ConfigError(f"the chain in {where.directory} does not answer")
+    if refusal is not None:
+        raise ConfigError(str(refusal).rstrip("\n"))
+    return str(answer or "")
+
+
+def check_file(file: Path) -> Topology:
+    """Read a chain's file and work out its flows. Raises TopologyError, ConfigError."""
+    topology = read_topology(_text_of(file), str(file), file.parent.resolve())
+    emit(topology)
+    return topology
+
+
+def apply_file(where: RunDirectory, file: Path) -> None:
+    """Change the running chain to a file. Raises ConfigError with all that is wrong."""
+    check_file(file)
+    ask(where, "standalone/apply", str(file), str(file.parent.resolve()), _text_of(file))
+
+
+def take_down(where: RunDirectory) -> bool:
+    """End the chain and remove all of it; False when there was nothing."""
+    if where.is_running():
+        ask(where, "standalone/down")
+        return True
+    found = unmount_all(where) if where.directory.exists() else False
+    where.state.unlink(missing_ok=True)
+    where.socket.unlink(missing_ok=True)
+    return found
+
+
+def unmount_all(where: RunDirectory) -> bool:
+    """Remove programs, links and maps that a dead process left; False when there were none."""
+    if not where.directory.exists():
+        return False
+    with mount(where.pins) as bpffs:
+        for attachment in attached(bpffs.path):
+            detach(attachment.ifindex, bpffs.path)
+    found = unmount(where.pins)
+    with contextlib.suppress(OSError):
+        where.pins.rmdir()
+    return found
+
+
+def run_chain(
+    where: RunDirectory, file: Path, *, detach_process: bool, fast_path: bool = True
+) -> None:
+    """Deploy the chain of a file and keep it until told to end.
+
+    With ``detach_process`` it returns in the process that called it once the chain works. Raises
+    TopologyError, ConfigError (a chain runs there already), DataplaneError; what ran before then
+    goes on.
+    """
+    topology = check_file(file)
+    check_kernel()
+    try:
+        where.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"run directory {where.directory}: {error}") from error
+    if where.is_running():
+        raise ConfigError(
+            f"a chain runs in {where.directory} already: use `apply`, or another --run-dir"
+        )
+    _prepare(where, detach_process=detach_process)
+    ovs.daemon.daemonize_start()
+    process = _Process(where, keep_at_end=detach_process, fast_path=fast_path)
+    try:
+        process.start(lambda chain: chain.apply(topology))
+    except BaseException:
+        process.abandon()
+        raise
+    ovs.daemon.daemonize_complete()
+    process.loop()
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def _prepare(where: RunDirectory, *, detach_process: bool) -> None:
+    ovs.util.PROGRAM_NAME = "iovisor-ovn-standalone"
+    ovs.dirs.RUNDIR = str(where.directory)
+    ovs.daemon.set_pidfile(str(where.pidfile))
+    if detach_process:
+        ovs.daemon.set_detach()
+        ovs.daemon.set_no_chdir()
+        ovs.vlog.Vlog.init(str(where.log))
+        ovs.vlog.Vlog.set_level("any", "console", "off")
+    else:
+        ovs.vlog.Vlog.init(None)
+
+
+class _Process:
+    """One chain, its control socket, its end."""
+
+    def __init__(self, where: RunDirectory, *, keep_at_end: bool, fast_path: bool) -> None:
+        self._where = where
+        self._keep_at_end = keep_at_end
+        self._fast_path = fast_path
+        self._signalled = False
+        self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._ending: list[UnixctlConnection] = []
+        self._chain: Chain | None = None
+        self._server: ovs.unixctl.server.UnixctlServer | None = None
+        self._was_there = False
+
+    def start(self, deploy: Callable[[Chain], None]) -> None:
+        """Load the machine, put the chain into force, listen."""
+        gc.set_threshold(*_GC_THRESHOLDS)
+        bpffs = mount(self._where.pins)
+        self._was_there = bool(attached(bpffs.path))
+        machine = Machine.load(bpffs.path, fast_path=self._fast_path)
+        self._chain = Chain(machine, NetDevices(), Store(self._where.state))
+        deploy(self._chain)
+        self._where.socket.unlink(missing_ok=True)
+        self._server = _listen(self._where.socket)
+        ovs.unixctl.command_register("standalone/apply", "SOURCE DIRECTORY TEXT", 3, 3,
+                                     self._on_apply, None)  # fmt: skip
+        ovs.unixctl.command_register("standalone/show", "", 0, 0, self._on_show, None)
+        ovs.unixctl.command_register("standalone/down", "", 0, 0, self._on_down, None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        signal.set_wakeup_fd(self._wake[1])  # Python goes on waiting after a signal
+
+    def loop(self) -> None:
+        """Work until told to end."""
+        assert self._chain is not None
+        assert self._server is not None
+        while not self._signalled and not self._ending:
+            self._server.run()
+            self._chain.run()
+            poller = ovs.poller.Poller()
+            self._chain.wait(poller)
+            self._server.wait(poller)
+            poller.fd_wait(self._wake[0], ovs.poller.POLLIN)
+            if not self._ending and not self._signalled:
+                poller.block()
+        keep = self._keep_at_end and not self._ending
+        self._end(keep=keep)
+
+    def abandon(self) -> None:
+        """The start failed: what an earlier process left goes on, anything else goes."""
+        if self._chain is not None:
+            self._chain.close(keep=self._was_there)
+        if not self._was_there:
+            self._forget()
+
+    def _end(self, *, keep: bool) -> None:
+        assert self._chain is not None
+        assert self._server is not None
+        self._chain.close(keep=keep)
+        if not keep:
+            self._forget()
+        for connection in self._ending:
+            connection.reply(None)
+        self._server.run()
+        self._server.close()
+        self._where.socket.unlink(missing_ok=True)
+        _log.info(f"chain_ended keep={keep}")
+
+    def _forget(self) -> None:
+        unmount_all(self._where)
+        self._where.state.unlink(missing_ok=True)
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        self._signalled = True
+
+    def _on_apply(self, connection: UnixctlConnection, arguments: list[str], _aux: object) -> None:
+        assert self._chain is not None
+        source, directory, text = arguments
+        try:
+            self._chain.apply(read_topology(text, source, Path(directory)))
+        except IovisorOvnError as error:
+            connection.reply_error(str(error))
+        else:
+            connection.reply(None)
+
+    def _on_show(self, connection: UnixctlConnection, _arguments: list[str], _aux: object) -> None:
+        assert self._chain is not None
+        connection.reply(json.dumps(report(self._chain)))
+
+    def _on_down(self, connection: UnixctlConnection, _arguments: list[str], _aux: object) -> None:
+        self._ending.append(connection)
+
+
+def _listen(path: Path) -> ovs.unixctl.server.UnixctlServer:
+    error, server = ovs.unixctl.server.UnixctlServer.create(str(path))
+    if error:
+        raise ConfigError(f"control socket {path}: {os.strerror(error)}")
+    return server
