@@ -69,8 +69,9 @@ class Section:
         return node.text if isinstance(node, Scalar) else ""
 
     def place(self, *keys: Key) -> Place:
-        """Where the value is that ``keys`` lead to, or the last of them that is there."""
-        return self._find(keys, is_key=False)[0]
+        """Where the value is that ``keys`` lead to, or what it is missing in."""
+        place, path = self._find(keys, is_key=False)
+        return replace(place, key=_path_text(path))
 
     def problem(
         self,
@@ -89,7 +90,7 @@ class Section:
         text = message + _nearest(word, near)
         if not text.isprintable():  # a name with a line's end in it, and the like
             text = text.encode("unicode_escape").decode()
-        self.problems.append(Problem(text, place.line, place.column, _path_text(path)))
+        self.problems.append(replace(place, key=_path_text(path)).problem(text))
 
     def once(self, seen: dict[object, int], value: object, *keys: Key) -> bool:
         """Tell whether ``value``, which stands at ``keys``, is new; say so if it is not.

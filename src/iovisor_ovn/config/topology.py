@@ -20,6 +20,8 @@ from ipaddress import (
 from pathlib import Path
 from typing import Literal
 
+from iovisor_ovn.errors import Problem
+
 __all__ = [
     "ArpEntry",
     "Backend",
@@ -57,13 +59,18 @@ Setting = int | str | bool
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something stands in the file: line and column count from 1.
+    """Where something stands in the file: line and column count from 1, ``key`` leads to it.
 
     No part of what a chain is: values that differ in their places only are equal.
     """
 
     line: int
     column: int
+    key: str = ""
+
+    def problem(self, message: str) -> Problem:
+        """Return what is wrong there."""
+        return Problem(message, self.line, self.column, self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +313,8 @@ class ExternalInterface:
     """A network device at a module's port.
 
     With ``host`` the device's own addresses stay reachable: what is for the host stack goes there,
-    and what the host stack sends takes part as if it came from behind the device.
+    and what the host stack sends takes part as if it came from behind the device. ``place`` is
+    that of the device's name.
     """
 
     module: str

@@ -87,7 +87,7 @@ class Wiring:
             return False
         end = Endpoint(shape.module, shape.port or device)
         self.interfaces.append(
-            ExternalInterface(end.module, end.port, device, shape.host, here.place())
+            ExternalInterface(end.module, end.port, device, shape.host, here.place("iface"))
         )
         return self._take(here, end, "port" if shape.port else "iface")
 

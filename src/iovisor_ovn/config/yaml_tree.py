@@ -80,7 +80,7 @@ class _Unreadable(Exception):
 
     def __init__(self, message: str, place: Place) -> None:
         super().__init__(message)
-        self.problem = Problem(message, place.line, place.column)
+        self.problem = place.problem(message)
 
 
 def read_tree(text: str, problems: list[Problem]) -> Node | None:
@@ -99,12 +99,10 @@ def read_tree(text: str, problems: list[Problem]) -> Node | None:
         mark = error.problem_mark or error.context_mark
         parts = [part for part in (error.problem, error.context) if part]
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(0, 0)
-        problems.append(Problem(f"is not YAML: {', '.join(parts)}", place.line, place.column))
+        problems.append(place.problem(f"is not YAML: {', '.join(parts)}"))
     except yaml.reader.ReaderError as error:
         place = _place_of_offset(text, error.position)
-        problems.append(
-            Problem("has a character that YAML does not allow", place.line, place.column)
-        )
+        problems.append(place.problem("has a character that YAML does not allow"))
     return None
 
 
@@ -219,7 +217,7 @@ class _Reader:
         return mappings
 
     def _say(self, message: str, place: Place) -> None:
-        self.problems.append(Problem(message, place.line, place.column))
+        self.problems.append(place.problem(message))
 
 
 def _extent(children: Sequence[Node]) -> tuple[int, int]:

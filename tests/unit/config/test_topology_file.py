@@ -248,10 +248,10 @@ def test_places_are_told_and_make_no_difference() -> None:
     assert chain == moved
     wall = chain.modules[0].config
     assert isinstance(wall, Firewall)
-    assert wall.rules[0].place == Place(7, 18)
-    assert chain.modules[0].place == Place(3, 5)
-    assert moved.modules[0].place == Place(5, 5)
-    assert chain.interfaces[1].place == Place(9, 50)
+    assert wall.rules[0].place == Place(7, 18, "modules[0].config.rules[0].match")
+    assert chain.modules[0].place == Place(3, 5, "modules[0]")
+    assert moved.modules[0].place == Place(5, 5, "modules[0]")
+    assert chain.interfaces[1].place == Place(9, 72, "external_interfaces[1].iface")
 
 
 def test_programs_lie_beside_the_file(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_programs_lie_beside_the_file(tmp_path: Path) -> None:
     program = chain.modules[0].config
     assert isinstance(program, Ebpf)
     assert program.program == tmp_path / "count.c"
-    assert program.setting_places == {"limit": Place(2, 78)}
+    assert program.setting_places == {"limit": Place(2, 78, "modules[0].config.settings.limit")}
 
 
 def test_ten_thousand_routes_are_read() -> None:
