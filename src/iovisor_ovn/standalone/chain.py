@@ -179,5 +179,4 @@ class Chain:
 
 
 def _missing(interface: ExternalInterface) -> Problem:
-    place = interface.place
-    return Problem(f"there is no device {interface.device} here", place.line, place.column)
+    return interface.place.problem(f"there is no device {interface.device} here")
