@@ -31,6 +31,7 @@ ENUMS: tuple[tuple[type[IntEnum | IntFlag], str, str], ...] = (
     (layout.PortFlag, "port_flag", "PORT_F_"),
     (layout.DpFlag, "dp_flag", "DP_F_"),
     (layout.EventKind, "event_kind", "EVENT_"),
+    (layout.DhcpState, "dhcp_state", "DHCP_"),
     (layout.Replay, "replay", "REPLAY_"),
     (layout.Drop, "drop", "DROP_"),
 )

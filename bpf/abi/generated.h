@@ -33,6 +33,9 @@ enum limit {
 	MAX_STACK = 16,
 	MAX_SET_PRODUCT = 65536,
 	MAX_UNSUPPORTED = 128,
+	MAX_DHCP_POOLS = 1024,
+	MAX_DHCP_OPTIONS = 1024,
+	MAX_DHCP_ID = 59,
 };
 
 enum word {
@@ -115,6 +118,7 @@ enum temp {
 	T_CT_LABEL_MASK1 = 79,
 	T_CT_LABEL_MASK2 = 80,
 	T_CT_LABEL_MASK3 = 81,
+	T_POOL = 82,
 	T_SCRATCH0 = 84,
 	T_SCRATCH7 = 91,
 };
@@ -177,6 +181,7 @@ enum op {
 	OP_GEN_TCP_RESET = 40,
 	OP_GEN_SCTP_ABORT = 41,
 	OP_GEN_REJECT = 42,
+	OP_GEN_DHCP_SERVER = 43,
 };
 
 enum program {
@@ -235,6 +240,13 @@ enum event_kind {
 	EVENT_HOLD = 3,
 };
 
+enum dhcp_state {
+	DHCP_FREE = 0,
+	DHCP_OFFERED = 1,
+	DHCP_BOUND = 2,
+	DHCP_DECLINED = 3,
+};
+
 enum replay {
 	REPLAY_HIT = 0,
 	REPLAY_MISS = 1,
@@ -269,7 +281,11 @@ enum drop {
 	DROP_NO_STATE = 23,
 	DROP_LOCALPORT = 24,
 	DROP_BAD_PROGRAM = 25,
-	DROP_COUNT = 26,
+	DROP_DHCP_NO_POOL = 26,
+	DROP_DHCP_MALFORMED = 27,
+	DROP_DHCP_EXHAUSTED = 28,
+	DROP_DHCP_SILENT = 29,
+	DROP_COUNT = 30,
 };
 
 /* One instruction of an action program. */
@@ -523,3 +539,75 @@ struct frag {
 	__u64 expires_ns; /* monotonic time */
 };
 _Static_assert(sizeof(struct frag) == 32, "frag");
+
+/* Settings of a DHCP server. */
+struct dhcp_pool {
+	__u32 is_on; /* 0 = no such server */
+	__u32 epoch; /* another one after each change by the agent: no hint holds */
+	__u32 server_ip; /* its address and identifier */
+	__u32 netmask; /* of its network */
+	__u32 first; /* addresses that any client may get, both included */
+	__u32 last;
+	__u32 mac_hi; /* the server's, bits 47-32 */
+	__u32 mac_lo; /* bits 31-0 */
+	__u32 lease_s; /* 0xffffffff = for ever */
+	__u32 offer_s; /* how long an offered address is kept */
+	__u32 rest_s; /* how long a declined address is not given away */
+	__u32 options_size; /* bytes in options */
+	__u8 options[1024]; /* as replies carry them, most needed first */
+};
+_Static_assert(sizeof(struct dhcp_pool) == 1072, "dhcp_pool");
+
+/* A MAC address in a pool's network. */
+struct dhcp_host {
+	__u32 pool; /* number of the pool */
+	__u32 mac_hi; /* bits 47-32 */
+	__u32 mac_lo; /* bits 31-0 */
+};
+_Static_assert(sizeof(struct dhcp_host) == 12, "dhcp_host");
+
+/* An address of a pool, or 64 addresses. */
+struct dhcp_addr {
+	__u32 pool; /* number of the pool */
+	__u32 ip; /* host order; 64 of them: divided by 64 */
+};
+_Static_assert(sizeof(struct dhcp_addr) == 8, "dhcp_addr");
+
+/* Whom an address is leased to. */
+struct dhcp_client {
+	__u32 pool; /* number of the pool */
+	__u8 size; /* bytes of its identifier; 0 = id is a MAC address; 255 = id is 51 bytes and a hash */
+	__u8 id[59]; /* zeros behind */
+};
+_Static_assert(sizeof(struct dhcp_client) == 64, "dhcp_client");
+
+/* What is known of an address. */
+struct dhcp_lease {
+	__u64 expires_ns; /* boot time from which on it is free */
+	__u32 pool; /* the client, as in dhcp_client; all 0: nobody */
+	__u8 size;
+	__u8 id[59];
+	__u32 state; /* enum dhcp_state */
+	__u32 mac_hi; /* of the client, bits 47-32 */
+	__u32 mac_lo; /* bits 31-0 */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct dhcp_lease) == 88, "dhcp_lease");
+
+/* What is known of 64 addresses. */
+struct dhcp_group {
+	__u64 until_ns; /* boot time before which none of them expires; 0 = unknown */
+	__u32 epoch; /* of the pool when that was found */
+	__u32 freed; /* addresses given back so far */
+};
+_Static_assert(sizeof(struct dhcp_group) == 16, "dhcp_group");
+
+/* Where a pool's search for free addresses stands. */
+struct dhcp_hunt {
+	__u64 until_ns; /* boot time before which no address becomes free; 0 = unknown */
+	__u32 epoch; /* of the pool when that was found */
+	__u32 full_freed; /* and freed */
+	__u32 freed; /* addresses given back so far */
+	__u32 next; /* address to look at first */
+};
+_Static_assert(sizeof(struct dhcp_hunt) == 24, "dhcp_hunt");

@@ -26,6 +26,13 @@ _KEY_AND_VALUE = {
     "entries40": (None, "entry"),
     "injections": (None, "injection"),
     "neighbours": ("neigh_key", "neigh"),
+    "dhcp_pools": (None, "dhcp_pool"),
+    "dhcp_hosts": ("dhcp_host", None),
+    "dhcp_fixed": ("dhcp_addr", "dhcp_host"),
+    "dhcp_leases": ("dhcp_addr", None),
+    "dhcp_clients": ("dhcp_client", None),
+    "dhcp_groups": ("dhcp_addr", "dhcp_group"),
+    "dhcp_hunts": (None, "dhcp_hunt"),
 }
 
 BtfType = dict[str, object]
@@ -105,3 +112,11 @@ def test_maps_hold_the_shared_structs(types: dict[int, BtfType], name: str) -> N
     for part, wanted in zip(("key", "value"), _KEY_AND_VALUE[name], strict=True):
         if wanted is not None:
             assert pointed[part]["name"] == wanted, part
+
+
+def test_a_lease_lies_behind_its_lock(types: dict[int, BtfType]) -> None:
+    """The agent packs the lock as eight bytes before the lease."""
+    slot = find(types, "STRUCT", "dhcp_slot")
+    assert number(slot, "size") == 8 + STRUCTS["dhcp_lease"].size
+    places = {str(m["name"]): number(m, "bits_offset") // 8 for m in members(slot)}
+    assert places == {"lock": 0, "pad": 4, "lease": 8}

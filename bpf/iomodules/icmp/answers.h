@@ -6,15 +6,7 @@
  */
 #pragma once
 
-#include "iomodules/icmp/compose.h"
-
-/* Room for the answer being put together. */
-static __always_inline struct generated *next_answer(const struct machine *m)
-{
-	__u32 index = m->gen_tail & (MAX_GENERATED - 1);
-
-	return bpf_map_lookup_elem(&generated, &index);
-}
+#include "lib/compose.h"
 
 /* back: send it where the packet came from; else bodies turn it round. */
 

@@ -10,7 +10,6 @@
 #define ICMP4_QUOTE (576 - IP4_L4 - ICMP_BYTES) /* Ethernet counts in OVN */
 #define ICMP6_QUOTE (1280 - IP6_L4 - ICMP_BYTES)
 #define QUOTE_MASK 0x7f /* offset of an L4 header: six bits, some extensions */
-#define CSUM_CHUNK 512 /* most that bpf_csum_diff takes on all kernels */
 #define LOAD_CHUNK 480 /* of m->hdr, with zeros behind */
 #define MAX_CHUNKS 140 /* 64 KB */
 
@@ -159,26 +158,6 @@ static __always_inline int quote(struct __sk_buff *skb, struct machine *m,
 	__builtin_memset(g->data + at + size, 0, 4);
 	result = finish_quote(skb, m, g, at, end);
 	return result ? result : (int)size;
-}
-
-/* Sum of size bytes from a place in the answer on, zeros behind them. */
-static __always_inline __s64 sum_data(struct generated *g, __u32 at, __u32 size)
-{
-	__s64 sum = 0;
-
-	size = (size + 3) & ~3U;
-	for (__u32 i = 0; i < 3; i++) {
-		__u32 n = size > CSUM_CHUNK ? CSUM_CHUNK : size;
-
-		if (n)
-			sum = bpf_csum_diff(
-				0, 0, (void *)(g->data + at + i * CSUM_CHUNK),
-				n, sum);
-		if (sum < 0)
-			return sum;
-		size -= n;
-	}
-	return sum;
 }
 
 static __always_inline int error4(struct __sk_buff *skb, struct machine *m,

@@ -3,6 +3,7 @@
  * Answers are put together when their verb is met, from the packet as it is
  * then, and wait in generated[] until the skb is free to become one of them.
  */
+#include "iomodules/dhcp/dhcp.h"
 #include "iomodules/icmp/icmp.h"
 #include "iomodules/icmp/answers.h"
 
@@ -62,16 +63,19 @@ static __noinline int compose(struct __sk_buff *skb, const struct machine *m,
 		return answer_reset(skb, back);
 	if (verb == OP_GEN_SCTP_ABORT)
 		return answer_abort(skb, back);
+	if (verb == OP_GEN_DHCP_SERVER)
+		return dhcp_answer(skb);
 	if (!is_icmp(verb))
 		return -DROP_GENERATE;
 	return answer_error(skb, verb == OP_GEN_ICMP4 || verb == OP_GEN_ICMP6,
 			    back);
 }
 
-/* The tag of the packet is on requests and errors, not on other answers. */
+/* The tag of the packet is on ARP, DHCP and errors, not on other answers. */
 static __always_inline __u32 tag_of(const __u32 *w, __u32 verb)
 {
-	int tagged = verb == OP_GEN_ARP || is_icmp(verb) ||
+	int tagged = verb == OP_GEN_ARP || verb == OP_GEN_DHCP_SERVER ||
+		     is_icmp(verb) ||
 		     (verb == OP_GEN_REJECT &&
 		      !(w[W_CLASS] & (CLASS_TCP | CLASS_SCTP)));
 

@@ -43,6 +43,9 @@ class Limit(IntEnum):
     STACK = 16  # push()ed values of one packet
     SET_PRODUCT = 65536  # set combinations that one tuple may try for one packet
     UNSUPPORTED = 128  # verbs that are counted but not executed
+    DHCP_POOLS = 1024  # DHCP servers of one machine
+    DHCP_OPTIONS = 1024  # bytes of the options that a pool's replies carry
+    DHCP_ID = 59  # bytes of a DHCP client's identifier
 
 
 class Word(IntEnum):
@@ -129,6 +132,7 @@ class Temp(IntEnum):
     CT_LABEL_MASK1 = 79
     CT_LABEL_MASK2 = 80
     CT_LABEL_MASK3 = 81
+    POOL = 82  # dhcp_server: number of the pool
     SCRATCH0 = 84  # the compiler's own (exchange, push, pop): 8 words
     SCRATCH7 = 91
 
@@ -197,6 +201,7 @@ class Op(IntEnum):
     GEN_TCP_RESET = 40
     GEN_SCTP_ABORT = 41
     GEN_REJECT = 42
+    GEN_DHCP_SERVER = 43  # pool in Temp.POOL
 
 
 class Program(IntEnum):
@@ -273,6 +278,15 @@ class EventKind(IntEnum):
     HOLD = 3  # a packet that waits for a neighbour; data holds it
 
 
+class DhcpState(IntEnum):
+    """What a lease is, until it expires; an expired one is free whatever it was."""
+
+    FREE = 0  # never given away, or released
+    OFFERED = 1
+    BOUND = 2
+    DECLINED = 3  # somebody else uses the address
+
+
 class Replay(IntEnum):
     """What the fast path found where a segment may begin."""
 
@@ -310,6 +324,10 @@ class Drop(IntEnum):
     NO_STATE = 23
     LOCALPORT = 24
     BAD_PROGRAM = 25
+    DHCP_NO_POOL = 26
+    DHCP_MALFORMED = 27
+    DHCP_EXHAUSTED = 28
+    DHCP_SILENT = 29
 
 
 #: One line for people about each drop reason.
@@ -340,4 +358,8 @@ DROP_TEXT: dict[Drop, str] = {
     Drop.NO_STATE: "per-CPU state is missing",
     Drop.LOCALPORT: "a localport does not talk to other chassis",
     Drop.BAD_PROGRAM: "an instruction that the machine does not know",
+    Drop.DHCP_NO_POOL: "the DHCP server has no settings",
+    Drop.DHCP_MALFORMED: "a DHCP message that cannot be read",
+    Drop.DHCP_EXHAUSTED: "the DHCP server has no free address",
+    Drop.DHCP_SILENT: "a DHCP message that the server must leave to others",
 }

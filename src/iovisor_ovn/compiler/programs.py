@@ -70,7 +70,10 @@ _GENERATORS = {
     "tcp_reset": Op.GEN_TCP_RESET,
     "sctp_abort": Op.GEN_SCTP_ABORT,
     "reject": Op.GEN_REJECT,
+    "dhcp_server": Op.GEN_DHCP_SERVER,
 }
+#: Where a verb of ours finds an argument.
+_ARGUMENTS = {"pool": Temp.POOL}
 #: Verbs that no packet shows: `mac_cache_use` is a count for the aging of neighbours.
 _SILENT = frozenset({"mac_cache_use"})
 _ALL = 0xFFFFFFFF
@@ -259,6 +262,9 @@ class ProgramCompiler:
         generator = _GENERATORS.get(action.verb)
         if generator is None:
             raise Unexecutable(action.verb)
+        for name, value in action.args:
+            assert isinstance(value, int)
+            self._emit(Op.LOAD, _ARGUMENTS[name], x=_ALL, y=value)
         generate = self._emit(Op.GENERATE, generator)
         self._sequence(action.body)
         self._patch_jump(generate)

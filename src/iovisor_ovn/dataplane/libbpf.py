@@ -81,6 +81,7 @@ SIGNATURES: dict[str, tuple[type[object] | None, tuple[type[object], ...]]] = {
     # maps
     "bpf_map_create": (_INT, (_INT, _STR, _U32, _U32, _U32, _PTR)),
     "bpf_map_lookup_elem": (_INT, (_INT, _PTR, _PTR)),
+    "bpf_map_lookup_elem_flags": (_INT, (_INT, _PTR, _PTR, _U64)),
     "bpf_map_update_elem": (_INT, (_INT, _PTR, _PTR, _U64)),
     "bpf_map_delete_elem": (_INT, (_INT, _PTR)),
     "bpf_map_get_next_key": (_INT, (_INT, _PTR, _PTR)),

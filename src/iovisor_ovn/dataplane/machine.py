@@ -27,7 +27,9 @@ __all__ = ["LASTING_MAPS", "OBJECT_PATH", "ArraySizes", "Machine"]
 OBJECT_PATH = Path(__file__).parent / "programs" / "machine.bpf.o"
 
 #: Maps whose contents outlive the agent.
-LASTING_MAPS = frozenset({"ct_conns", "ct_fresh", "ct_zones", "ct_frags"})
+LASTING_MAPS = frozenset(
+    {"ct_conns", "ct_fresh", "ct_zones", "ct_frags", "dhcp_leases", "dhcp_clients"}
+)
 
 _BANKS = 2
 _ROW_LENGTH_MAX = 0xFFFF

@@ -33,6 +33,7 @@ BPF_F_NO_PREALLOC = 1 << 0
 BPF_F_MMAPABLE = 1 << 10
 
 _ENOTSUPP = 524
+_BPF_F_LOCK = 4
 _BATCH_ENTRIES = 16384
 _RETRIES = 64
 _U32 = ctypes.c_uint32
@@ -158,6 +159,16 @@ class Map:
         self._check(result, "look up a key")
         return value.raw[: self.slot_size]
 
+    def lookup_locked(self, key: bytes) -> bytes | None:
+        """As :meth:`lookup`, of a value with a spin lock: no program writes to it meanwhile."""
+        self._expect_sizes(len(key), self.slot_size, 1)
+        value = ctypes.create_string_buffer(self.slot_size)
+        result = libbpf.call("bpf_map_lookup_elem_flags", self.fd, key, value, _BPF_F_LOCK)
+        if result == -errno.ENOENT:
+            return None
+        self._check(result, "look up a key")
+        return value.raw
+
     def lookup_per_cpu(self, key: bytes) -> list[bytes] | None:
         """Return one value (``value_size`` bytes) per possible CPU, or None."""
         value = self.lookup(key)
@@ -172,6 +183,22 @@ class Map:
         """Write one entry; MapFullError when there is no room."""
         self._expect_sizes(len(key), len(value), 1)
         self._check(libbpf.call("bpf_map_update_elem", self.fd, key, value, int(flags)), "update")
+
+    def add(self, key: bytes, value: bytes) -> bool:
+        """Write a new entry; whether the key was free. MapFullError when there is no room."""
+        return self._write_if(key, value, Update.CREATE, -errno.EEXIST)
+
+    def replace_locked(self, key: bytes, value: bytes) -> bool:
+        """Write to an entry in place under its spin lock; whether there is one."""
+        return self._write_if(key, value, Update.REPLACE | _BPF_F_LOCK, -errno.ENOENT)
+
+    def _write_if(self, key: bytes, value: bytes, flags: int, refusal: int) -> bool:
+        self._expect_sizes(len(key), len(value), 1)
+        result = libbpf.call("bpf_map_update_elem", self.fd, key, value, flags)
+        if result == refusal:
+            return False
+        self._check(result, "update")
+        return True
 
     def delete(self, key: bytes, *, missing_ok: bool = False) -> None:
         """Remove one entry; a key that is not there is an error unless ``missing_ok``."""

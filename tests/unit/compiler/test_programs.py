@@ -39,7 +39,7 @@ def compile_actions(text: str, names: Names) -> Compiled:
     egress = kind == "e"
     parsed = parse_actions(
         actions, SYMBOLS, pipeline="egress" if egress else "ingress", table=TABLE,
-        n_tables=(35, 35),
+        n_tables=(35, 35), extensions=True,
     )  # fmt: skip
     verbs: list[str] = []
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Headers of the answers, written into the data of a generated packet. The
- * values are those that ovn-controller 23.03 puts in (README.md).
+ * Putting a packet together in generated[]: its headers, its sum.
  */
 #pragma once
 
@@ -12,6 +11,16 @@
 #define IP6_L4 (ETH_BYTES + IP6_BYTES)
 
 #define TTL_ICMP 255
+
+#define CSUM_CHUNK 512 /* most that bpf_csum_diff takes on all kernels */
+
+/* Room for the packet being put together: in force when gen_tail moves on. */
+static __always_inline struct generated *next_answer(const struct machine *m)
+{
+	__u32 index = m->gen_tail & (MAX_GENERATED - 1);
+
+	return bpf_map_lookup_elem(&generated, &index);
+}
 
 /* Ethernet addresses in two halves, as words have them. */
 struct macs {
@@ -121,4 +130,24 @@ static __always_inline __u32 put_headers(__u8 *data, const __u32 *w, int back,
 		*pseudo = put_ip6(data + ETH_BYTES, &w[W_IP6_SRC0],
 				  &w[W_IP6_DST0], proto, ttl, payload);
 	return IP6_L4;
+}
+
+/* Sum of size bytes from a place in the answer on, zeros behind them. */
+static __always_inline __s64 sum_data(struct generated *g, __u32 at, __u32 size)
+{
+	__s64 sum = 0;
+
+	size = (size + 3) & ~3U;
+	for (__u32 i = 0; i < 3; i++) {
+		__u32 n = size > CSUM_CHUNK ? CSUM_CHUNK : size;
+
+		if (n)
+			sum = bpf_csum_diff(
+				0, 0, (void *)(g->data + at + i * CSUM_CHUNK),
+				n, sum);
+		if (sum < 0)
+			return sum;
+		size -= n;
+	}
+	return sum;
 }
