@@ -170,6 +170,7 @@ enum op {
 	OP_FDB_PUT = 22,
 	OP_FDB_LOOKUP = 23,
 	OP_COUNT = 24,
+	OP_PUNT = 25,
 	OP_GEN_ARP = 32,
 	OP_GEN_ND_NS = 33,
 	OP_GEN_ND_NA = 34,
@@ -238,6 +239,7 @@ enum event_kind {
 	EVENT_NEIGHBOUR = 1,
 	EVENT_FDB = 2,
 	EVENT_HOLD = 3,
+	EVENT_PACKET = 4,
 };
 
 enum dhcp_state {

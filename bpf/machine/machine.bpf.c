@@ -380,6 +380,9 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 	case OP_COUNT:
 		count_packet(m, at, insn->x);
 		break;
+	case OP_PUNT:
+		check(m, punt(skb));
+		break;
 	case OP_PUSH:
 		push(m);
 		break;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
-/* Packets that wait for a neighbour. */
+/* Packets that go to the agent: to wait for a neighbour, or for a service. */
 #include "iomodules/icmp/answers.h"
 #include "iomodules/icmp/icmp_maps.h"
 
 /*
- * Give the packet itself to the agent until the neighbour is known. The key is
- * what the flows resolve: reg0 or reg0-3 behind outport.
+ * Give the packet itself to the agent: for a service (OP_PUNT), or until the
+ * neighbour is known, whose key is what the flows resolve: reg0 or reg0-3 behind
+ * outport.
  */
 __noinline int answer_hold(struct __sk_buff *skb, __u32 verb)
 {
@@ -24,10 +25,10 @@ __noinline int answer_hold(struct __sk_buff *skb, __u32 verb)
 		n = EVENT_DATA_SIZE;
 	}
 	event = &hold->event;
-	event->kind = EVENT_HOLD;
+	event->kind = verb == OP_PUNT ? EVENT_PACKET : EVENT_HOLD;
 	event->len = n;
 	event->dp = m->w[W_DATAPATH];
-	event->port = m->w[W_OUTPORT];
+	event->port = m->w[verb == OP_PUNT ? W_INPORT : W_OUTPORT];
 	event->ip[0] = verb == OP_GEN_ARP ? 0 : m->w[W_REG0];
 	event->ip[1] = verb == OP_GEN_ARP ? 0 : m->w[W_REG1];
 	event->ip[2] = verb == OP_GEN_ARP ? 0 : m->w[W_REG2];
@@ -40,4 +41,9 @@ __noinline int answer_hold(struct __sk_buff *skb, __u32 verb)
 	    bpf_ringbuf_output(&events, hold, sizeof(hold->event) + n, 0))
 		return -DROP_GENERATE;
 	return 0;
+}
+
+__noinline int punt(struct __sk_buff *skb)
+{
+	return answer_hold(skb, OP_PUNT);
 }

@@ -19,3 +19,6 @@ int generate_queue(struct __sk_buff *skb, __u32 verb, __u32 pc);
  * words: pipeline state as it was queued, packet fields of the answer.
  */
 int generate_run(struct __sk_buff *skb);
+
+/* Give the packet, as it came, to a service of the agent (EVENT_PACKET). */
+int punt(struct __sk_buff *skb);

@@ -190,6 +190,7 @@ class Op(IntEnum):
     FDB_PUT = 22  # learn MAC on PORT
     FDB_LOOKUP = 23  # RESULT = MAC is known on PORT
     COUNT = 24  # one packet, and its bytes, more on counter x
+    PUNT = 25  # the packet as it came goes to the agent (EventKind.PACKET)
     GEN_ARP = 32  # generators: they build another packet and run their body on it
     GEN_ND_NS = 33
     GEN_ND_NA = 34
@@ -276,6 +277,7 @@ class EventKind(IntEnum):
     NEIGHBOUR = 1  # put_arp / put_nd: learn
     FDB = 2  # put_fdb
     HOLD = 3  # a packet that waits for a neighbour; data holds it
+    PACKET = 4  # a packet for a service of the agent, on the port that it came by
 
 
 class DhcpState(IntEnum):

@@ -48,6 +48,7 @@ class Outcome:
     emitted: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
     drops: Counter[Drop] = field(default_factory=Counter)
     counts: Counter[int] = field(default_factory=Counter)
+    punted: int = 0
     words: tuple[int, ...] = ()
 
 
@@ -210,6 +211,9 @@ class Interpreter:
     def _count(self, insn: Insn, _pc: int) -> None:
         self._outcome.counts[insn.x] += 1
 
+    def _punt(self, _insn: Insn, _pc: int) -> None:
+        self._outcome.punted += 1
+
     def _push(self, _insn: Insn, _pc: int) -> None:
         if len(self._stack) >= Limit.STACK:
             raise _EndOfStrand(Drop.STACK)
@@ -274,6 +278,7 @@ _STEPS: dict[int, str] = {
     Op.DELIVER: "_deliver",
     Op.DEC_TTL: "_dec_ttl",
     Op.COUNT: "_count",
+    Op.PUNT: "_punt",
     Op.PUSH: "_push",
     Op.POP: "_pop",
     Op.UNSUPPORTED: "_unsupported",

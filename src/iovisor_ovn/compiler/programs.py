@@ -363,6 +363,8 @@ class ProgramCompiler:
     def _verb(self, action: Verb) -> None:
         if action.name == "count":
             self._emit(Op.COUNT, x=self.counter_number(str(dict(action.args)["counter"])))
+        elif action.name == "punt":
+            self._emit(Op.PUNT)
         elif action.name not in _SILENT:
             raise Unexecutable(action.name)
 

@@ -204,6 +204,7 @@ _ALL = (
 SERVICES: Mapping[str, Service] = MappingProxyType({service.name: service for service in _ALL})
 
 _OURS = (
+    Service("punt", Shape.BARE),
     Service("count", Shape.POSITIONAL, args=(Argument("counter", Kind.STRING),)),
     Service(
         "dhcp_server",

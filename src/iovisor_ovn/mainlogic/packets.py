@@ -29,12 +29,14 @@ class PacketPump:
     """Reads events of a pipeline's machine and lets held packets go when their time has come.
 
     ``on_learned`` gets each learned fact and the time (``time.monotonic``), ``on_gone`` the index
-    of a datapath that is no longer local, before the index stands for another.
+    of a datapath that is no longer local, before the index stands for another; ``on_packet`` gets
+    what `punt` sends: datapath index, logical port key, frame.
     """
 
     def __init__(
         self, pipeline: Pipeline, on_learned: Callable[[Learned, float], None],
         on_gone: Callable[[int], None],
+        on_packet: Callable[[int, int, bytes], None] = lambda _dp, _port, _frame: None,
     ) -> None:  # fmt: skip
         """Start to listen."""
         self._machine = pipeline.machine
@@ -42,6 +44,7 @@ class PacketPump:
         self._neighbours = pipeline.neighbours
         self._on_learned = on_learned
         self._on_gone = on_gone
+        self._on_packet = on_packet
         self._reader = RingReader(pipeline.machine.maps["events"])
         self._held = HoldQueue(self._send)
         pipeline.neighbours.on_resolved = self._resolved
@@ -86,6 +89,9 @@ class PacketPump:
             if event["partial"]:
                 frame = complete_checksum(frame)
             self._hold((datapath, port, address), frame, words[:_STATE_WORDS], now)
+        elif kind == EventKind.PACKET:
+            frame = record[_EVENT.size : _EVENT.size + _number(event["len"])]
+            self._on_packet(datapath, port, frame)
         elif kind == EventKind.NEIGHBOUR:
             self._on_learned(Learned("neighbour", datapath, port, address, mac), now)
             self._held.resolved((datapath, port, address), mac)

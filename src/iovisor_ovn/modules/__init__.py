@@ -6,11 +6,12 @@ connected to, and returns an :class:`~iovisor_ovn.modules.emission.Emission`: fl
 language, multicast groups, neighbours. Nothing here touches the kernel or the outside.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from iovisor_ovn.config.topology import (
     Endpoint,
     Firewall,
+    LoadBalancer,
     Module,
     Nat,
     Null,
@@ -22,6 +23,7 @@ from iovisor_ovn.config.topology import (
 from iovisor_ovn.errors import LanguageError, Problem, TopologyError
 from iovisor_ovn.modules.emission import Emission, Peer
 from iovisor_ovn.modules.firewall import emit_firewall, rule_match
+from iovisor_ovn.modules.loadbalancer import emit_load_balancer
 from iovisor_ovn.modules.nat import emit_nat, emit_one_to_one_nat
 from iovisor_ovn.modules.null import emit_null
 from iovisor_ovn.modules.router import emit_router
@@ -30,9 +32,12 @@ from iovisor_ovn.modules.switch import emit_switch
 __all__ = ["Emission", "emit"]
 
 
-def emit(topology: Topology) -> Mapping[str, Emission]:
+def emit(
+    topology: Topology, dead: Mapping[str, Collection[tuple[int, int]]] | None = None
+) -> Mapping[str, Emission]:
     """What each module of a chain gives to the machine, by the module's name.
 
+    ``dead`` names load balancers' backends that get no connections: positions of VIP and backend.
     Raises TopologyError when a firewall's match is none.
     """
     problems = [
@@ -44,7 +49,10 @@ def emit(topology: Topology) -> Mapping[str, Emission]:
     if problems:
         raise TopologyError(topology.source, problems)
     peers = _peers(topology)
-    return {module.name: _emit(module, peers, topology.source) for module in topology.modules}
+    return {
+        module.name: _emit(module, peers, topology.source, (dead or {}).get(module.name, ()))
+        for module in topology.modules
+    }
 
 
 def _wrong_rules(firewall: Firewall) -> Iterator[Problem]:
@@ -53,7 +61,7 @@ def _wrong_rules(firewall: Firewall) -> Iterator[Problem]:
         try:
             rule_match(rule.match, ports)
         except LanguageError as error:
-            yield Problem(f"match {rule.match!r}: {error}", rule.place.line, rule.place.column)
+            yield rule.place.problem(str(error))
 
 
 def _peers(topology: Topology) -> Mapping[Endpoint, Peer]:
@@ -71,7 +79,12 @@ def _peers(topology: Topology) -> Mapping[Endpoint, Peer]:
     return found
 
 
-def _emit(module: Module, peers: Mapping[Endpoint, Peer], source: str) -> Emission:
+def _emit(
+    module: Module,
+    peers: Mapping[Endpoint, Peer],
+    source: str,
+    dead: Collection[tuple[int, int]],
+) -> Emission:
     def peer(port: str) -> Peer:
         return peers.get(Endpoint(module.name, port), Peer())
 
@@ -86,11 +99,13 @@ def _emit(module: Module, peers: Mapping[Endpoint, Peer], source: str) -> Emissi
             return emit_nat(module.name, nat, peer(nat.inside))
         case OneToOneNat() as nat:
             return emit_one_to_one_nat(module.name, nat, peer(nat.inside))
+        case LoadBalancer() as balancer:
+            return emit_load_balancer(module.name, balancer, peer(balancer.servers), dead)
         case Null() as null:
             return emit_null(module.name, null, module.ports)
         case other:
             kind = type(other).__name__.lower()
             raise TopologyError(
                 source,
-                [Problem(f"modules of type {kind} cannot be deployed yet", module.place.line)],
+                [module.place.problem(f"modules of type {kind} cannot be deployed yet")],
             )

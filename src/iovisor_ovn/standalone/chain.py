@@ -23,6 +23,7 @@ from iovisor_ovn.mainlogic.zones import Zones
 from iovisor_ovn.modules import Emission, emit
 from iovisor_ovn.modules.emission import port_name
 from iovisor_ovn.standalone.ageing import Ageing
+from iovisor_ovn.standalone.health import Health
 from iovisor_ovn.standalone.rows import CHASSIS, Keys, Rows, chain_rows, datapath_uuid, differences
 from iovisor_ovn.standalone.store import Store
 from iovisor_ovn.vswitch import NetDevices
@@ -57,7 +58,11 @@ class Chain:
         self._zones.restore(store.zones)
         self._interfaces: dict[str, Device] = {}
         self._flow_counts: dict[str, int] = {}
-        self._pump = PacketPump(self.pipeline, lambda _fact, _now: None, lambda _index: None)
+        self._zone_users: frozenset[str] = frozenset()
+        self.health = Health(self.pipeline, self._health_changed)
+        self._pump = PacketPump(
+            self.pipeline, lambda _fact, _now: None, lambda _index: None, self.health.receive
+        )
         self._ageing = Ageing(self.pipeline)
         self._collector = Collector(self.conntrack)
 
@@ -71,20 +76,25 @@ class Chain:
         """
         self.devices.run()
         interfaces = self._find_devices(topology)
-        emissions = emit(topology)
+        emissions = emit(topology, self.health.dead_in(topology))
         keys = self._keys.copy()
         rows = chain_rows(topology, emissions, keys)
         before = (self._rows, self._interfaces)
-        self._assign_zones(emissions)
+        zone_users = _zone_users(emissions)
+        # Until the new topology is in force, the old one's zones are not given up.
+        self._zones.assign(zone_users | self._zone_users, {})
         try:
             self._update(rows, interfaces)
             self._require_whole(topology)
         except (DataplaneError, TopologyError):
             self._update(*before)
+            self._zones.assign(self._zone_users, {})
             raise
-        self.topology, self._keys = topology, keys
+        self.topology, self._keys, self._zone_users = topology, keys, zone_users
+        self._zones.assign(zone_users, {})
         self._flow_counts = {name: len(emission.flows) for name, emission in emissions.items()}
         self._ageing.follow(topology)
+        self.health.follow(topology)
         self.pipeline.counters.keep({name for e in emissions.values() for name in e.counters})
         self._store.save(self._zones.differences({}))
         _log.info(
@@ -97,14 +107,14 @@ class Chain:
         self._rows, self._interfaces = rows, interfaces
         self.pipeline.update(changes, interfaces, self._zones.current, CHASSIS)
 
-    def _assign_zones(self, emissions: Mapping[str, Emission]) -> None:
-        users = [
-            f"{datapath_uuid(name)}_{kind}"
-            for name, emission in emissions.items()
-            if emission.has_zones
-            for kind in ("dnat", "snat")
-        ]
-        self._zones.assign(users, {})
+    def _health_changed(self) -> None:
+        """Give new connections to the backends that are alive now."""
+        assert self.topology is not None
+        emissions = emit(self.topology, self.health.dead_in(self.topology))
+        try:
+            self._update(chain_rows(self.topology, emissions, self._keys), self._interfaces)
+        except DataplaneError as error:
+            _log.err(f"backends_not_changed reason={error}")
 
     def _find_devices(self, topology: Topology) -> dict[str, Device]:
         found = {}
@@ -145,6 +155,7 @@ class Chain:
         self._follow_devices()
         self._pump.run(time.monotonic())
         self._ageing.run()
+        self.health.run()
         self._collector.run()
 
     def wait(self, poller: ovs.poller.Poller) -> None:
@@ -152,6 +163,7 @@ class Chain:
         poller.fd_wait(self.devices.fileno(), ovs.poller.POLLIN)
         self._pump.wait(poller)
         self._ageing.wait(poller)
+        self.health.wait(poller)
         self._collector.wait(poller)
 
     def _follow_devices(self) -> None:
@@ -180,3 +192,12 @@ class Chain:
 
 def _missing(interface: ExternalInterface) -> Problem:
     return interface.place.problem(f"there is no device {interface.device} here")
+
+
+def _zone_users(emissions: Mapping[str, Emission]) -> frozenset[str]:
+    return frozenset(
+        f"{datapath_uuid(name)}_{kind}"
+        for name, emission in emissions.items()
+        if emission.has_zones
+        for kind in ("dnat", "snat")
+    )

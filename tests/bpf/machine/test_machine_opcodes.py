@@ -6,11 +6,12 @@ from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 
-from iovisor_ovn.abi import Drop, Limit, Op, Program, Space, Temp, Word
+from iovisor_ovn.abi import STRUCTS, Drop, EventKind, Limit, Op, Program, Space, Temp, Word
 from iovisor_ovn.compiler.insn import Insn
 from iovisor_ovn.compiler.packet import pieces
 from iovisor_ovn.compiler.patterns import Pattern
 from iovisor_ovn.compiler.sets import Member, SetTable
+from iovisor_ovn.dataplane.ringbuf import RingReader
 from machine_rig import EGRESS, REDIRECT, SHOT, Datapath, Rig, Run, load
 
 pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns]
@@ -302,3 +303,31 @@ def test_icmp_is_no_udp(rig: Rig) -> None:
     dp.flow(0, (load(Word.REG0, 2), END), priority=0)
     out = rig.run(bytes(ETHER / IP() / ICMP() / (b"x" * 18)), rig.wires[0])
     assert out.words[Word.REG0] == 2
+
+
+def test_punt_gives_the_packet_to_the_agent(rig: Rig) -> None:
+    """Whole, with the datapath and the port that it came by; here it goes no further."""
+    reader = RingReader(rig.machine.maps["events"])
+    reader.consume()
+    dp = rig.datapath()
+    dp.bind(7, rig.wires[0])
+    dp.flow(0, (Insn(Op.PUNT), END))
+    rig.run(FRAME, rig.wires[0])
+    (record,) = reader.consume()
+    reader.close()
+    event = STRUCTS["event"].numbers(record)
+    assert (event["kind"], event["dp"], event["port"]) == (EventKind.PACKET, dp.index, 7)
+    assert record[STRUCTS["event"].size :][: event["len"]] == FRAME
+
+
+def test_count_counts_packets_and_bytes(rig: Rig) -> None:
+    """Each time that it is met, also more often than a segment can note."""
+    dp = rig.datapath()
+    dp.bind(1, rig.wires[0])
+    dp.flow(0, (*[Insn(Op.COUNT, x=3)] * 6, Insn(Op.COUNT, x=4), END))
+    before = [rig.machine.counter(number) for number in (3, 4)]
+    for _packet in range(10):
+        rig.run(FRAME, rig.wires[0])
+    after = [rig.machine.counter(number) for number in (3, 4)]
+    gained = [(a[0] - b[0], a[1] - b[1]) for a, b in zip(after, before, strict=True)]
+    assert gained == [(60, 60 * len(FRAME)), (10, 10 * len(FRAME))]
