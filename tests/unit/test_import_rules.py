@@ -35,7 +35,17 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ),
     "config": frozenset({"errors"}),
     "standalone": frozenset(
-        {"abi", "config", "dataplane", "errors", "language", "mainlogic", "modules", "vswitch"}
+        {
+            "abi",
+            "config",
+            "dataplane",
+            "errors",
+            "language",
+            "mainlogic",
+            "modules",
+            "services",
+            "vswitch",
+        }
     ),
     "agent": frozenset({"config", "dataplane", "errors", "mainlogic", "ovsdb", "vswitch", "agent"}),
     # Prints only: what it shows comes over the agent's control socket.
