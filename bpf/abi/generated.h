@@ -5,7 +5,7 @@
 
 #include <linux/types.h>
 
-#define ABI_VERSION 1
+#define ABI_VERSION 2
 #define EVENT_DATA_SIZE 9216
 
 enum limit {
@@ -97,6 +97,8 @@ enum word {
 	W_CLASS = 55,
 	W_ICMP_MTU = 56,
 	W_PIPELINE = 57,
+	W_NAT = 58,
+	W_ICMP_ID = 59,
 };
 
 enum temp {
@@ -119,8 +121,13 @@ enum temp {
 	T_CT_LABEL_MASK2 = 80,
 	T_CT_LABEL_MASK3 = 81,
 	T_POOL = 82,
+	T_NAT_PORTS = 83,
 	T_SCRATCH0 = 84,
 	T_SCRATCH7 = 91,
+	T_NAT_IP0 = 92,
+	T_NAT_IP1 = 93,
+	T_NAT_IP2 = 94,
+	T_NAT_IP3 = 95,
 };
 
 enum packet_class {
@@ -192,9 +199,26 @@ enum program {
 };
 
 enum ct_flag {
-	CT_WRITE_MARK = 1,
-	CT_WRITE_LABEL = 2,
-	CT_WRITE_KEEP = 4,
+	CT_F_MARK = 1,
+	CT_F_LABEL = 2,
+	CT_F_KEEP = 4,
+	CT_F_COMMIT = 8,
+	CT_F_SNAT = 16,
+	CT_F_DNAT = 32,
+};
+
+enum nat_bit {
+	NAT_QUOTE_SRC = 65536,
+	NAT_QUOTE_DST = 131072,
+	NAT_QUOTE_L4 = 262144,
+	NAT_QUOTE = 458752,
+};
+
+enum conn_flag {
+	CONN_FROM_1 = 1,
+	CONN_SNAT = 2,
+	CONN_DNAT = 4,
+	CONN_ALIAS = 8,
 };
 
 enum guard_kind {
@@ -287,7 +311,8 @@ enum drop {
 	DROP_DHCP_MALFORMED = 27,
 	DROP_DHCP_EXHAUSTED = 28,
 	DROP_DHCP_SILENT = 29,
-	DROP_COUNT = 30,
+	DROP_NAT_EXHAUSTED = 30,
+	DROP_COUNT = 31,
 };
 
 /* One instruction of an action program. */
@@ -496,7 +521,7 @@ _Static_assert(sizeof(struct injection) == 112, "injection");
 struct conn_key {
 	__u16 zone; /* conntrack zone */
 	__u8 proto; /* IP protocol */
-	__u8 family; /* 4 or 6 */
+	__u8 family; /* 4 or 6; with NAT plus 64, plus 128 if the second end sends */
 	__u16 port[2]; /* ports, host order; ICMP: identifier, type of the request */
 	__u32 addr0[4]; /* address of the first endpoint, host order, IPv4 in [3] */
 	__u32 addr1[4]; /* address of the second */
@@ -514,11 +539,20 @@ struct conn {
 	__u16 max_win[2]; /* TCP: largest window announced by each, unscaled */
 	__u8 state[2]; /* TCP: state of originator, responder; others: progress in [0] */
 	__u8 wscale[2]; /* TCP: shift; 0x80 it was announced, 0x40 it is unknown */
-	__u8 flags; /* bit 0: opened by the second endpoint of the key */
-	__u8 pad[7];
+	__u8 flags; /* enum conn_flag */
+	__u8 pad[3];
+	__u16 nat_port[2]; /* NAT: as nat_ip, of originator, responder; ICMP: as in a key */
 	__u64 packets[2]; /* from originator, responder */
+	__u32 nat_ip[4]; /* NAT: the other address, translated or (alias) original */
 };
-_Static_assert(sizeof(struct conn) == 80, "conn");
+_Static_assert(sizeof(struct conn) == 96, "conn");
+
+/* What is known of a conntrack zone. */
+struct ct_zone {
+	__u32 epoch; /* how often it was flushed */
+	__u32 natted; /* 1 = connections with NAT were opened since the last flush */
+};
+_Static_assert(sizeof(struct ct_zone) == 8, "ct_zone");
 
 /* A datagram in fragments. */
 struct frag_key {

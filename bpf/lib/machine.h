@@ -75,6 +75,17 @@ struct machine {
 	__u32 ip_end; /* end of the IP datagram */
 	__u32 first_l4; /* of a first fragment, as W_L4, where flows see 0 */
 	/*
+	 * The packet that an ICMP error quotes, as it came; what becomes of it is
+	 * said by W_NAT (quote.bpf.c).
+	 */
+	__u32 quote; /* where its IP header lies; 0: not read */
+	__u32 quote_l4; /* and its upper header */
+	__u32 quote_proto;
+	__u32 quote_ports; /* as W_L4; of ICMP the identifier */
+	__u32 quote_type; /* of ICMP: type and code, as W_L4 */
+	__u32 quote_src[4]; /* addresses, IPv4 in [3] */
+	__u32 quote_dst[4];
+	/*
 	 * Loop state of parse(): in memory the verifier takes it for unknown and
 	 * verifies an iteration once, in registers once for each of its values.
 	 */
@@ -239,3 +250,6 @@ int parse(struct __sk_buff *skb);
 
 /* Write words that differ from the wire into the packet, checksums included. */
 int deparse(struct __sk_buff *skb);
+
+/* The same for the packet that an ICMP error quotes, as W_NAT says. */
+int write_quote(struct __sk_buff *skb);

@@ -233,6 +233,22 @@ static __always_inline int write_mtu(struct __sk_buff *skb, struct machine *m)
 	return store(skb, m->l4 + 4, &new, 4);
 }
 
+/* The identifier of a query: not that of an error, whose word is the quote's. */
+static __always_inline int write_icmp_id(struct __sk_buff *skb,
+					 struct machine *m)
+{
+	__be16 old = bpf_htons(m->wire[W_ICMP_ID]);
+	__be16 new = bpf_htons(m->w[W_ICMP_ID]);
+
+	if ((m->w[W_NAT] | m->wire[W_NAT]) & NAT_QUOTE)
+		return write_quote(skb);
+	if (old == new)
+		return 0;
+	if (bpf_l4_csum_replace(skb, m->l4 + 2, old, new, 2))
+		return -1;
+	return store(skb, m->l4 + 4, &new, 2);
+}
+
 static __always_inline int write_l4(struct __sk_buff *skb, struct machine *m)
 {
 	__be32 old = bpf_htonl(m->wire[W_L4]), new = bpf_htonl(m->w[W_L4]);
@@ -274,7 +290,8 @@ static __always_inline int write_ip(struct __sk_buff *skb, struct machine *m)
 		return -1;
 	if (!m->l4)
 		return 0;
-	if (m->w[W_CLASS] & (CLASS_ICMP4 | CLASS_ICMP6) && write_mtu(skb, m))
+	if (m->w[W_CLASS] & (CLASS_ICMP4 | CLASS_ICMP6) &&
+	    (write_mtu(skb, m) || write_icmp_id(skb, m)))
 		return -1;
 	if (m->w[W_CLASS] & CLASS_ICMP6 && write_nd(skb, m))
 		return -1;
@@ -294,6 +311,8 @@ __noinline int deparse(struct __sk_buff *skb)
 		return -DROP_REWRITE;
 	for (int i = W_ETH_TYPE_TCI; i <= W_ICMP_MTU; i++)
 		changed |= m->w[i] ^ m->wire[i];
+	changed |= m->w[W_ICMP_ID] ^ m->wire[W_ICMP_ID];
+	changed |= (m->w[W_NAT] | m->wire[W_NAT]) & NAT_QUOTE;
 	if (changed) {
 		if (m->w[W_CLASS] & (CLASS_IP4 | CLASS_IP6) && write_ip(skb, m))
 			return -DROP_REWRITE;

@@ -407,14 +407,14 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 		break;
 	case OP_CT_COMMIT:
 		check(m, ct_commit(skb, m->w[a], b));
-		if (!(b & CT_WRITE_KEEP))
+		if (!(b & CT_F_KEEP))
 			clear_conntrack(m);
 		break;
 	case OP_CT_CLEAR:
 		clear_conntrack(m);
 		break;
 	case OP_CT_NAT:
-		check(m, ct_commit_nat(skb, m->w[a]));
+		check(m, ct_nat(skb, m->w[a], b));
 		forget_restored(m);
 		break;
 	case OP_NEIGH_GET:

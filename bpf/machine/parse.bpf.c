@@ -145,6 +145,7 @@ __noinline int parse_l4(struct __sk_buff *skb, __u32 proto, __u32 l4,
 		break;
 	default:
 		m->w[W_L4] = (__u32)p[0] << 16 | p[1];
+		m->w[W_ICMP_ID] = READ_BE16(p + 4);
 		m->l4_len = 8;
 		if (proto == PROTO_ICMPV6 && !p[1] &&
 		    (p[0] == ICMPV6_NS || p[0] == ICMPV6_NA))
@@ -317,7 +318,7 @@ __noinline int parse(struct __sk_buff *skb)
 	if (!m)
 		return -DROP_NO_STATE;
 	m->l4 = m->l4_len = m->nd_sll = m->nd_tll = m->ip_end = 0;
-	m->first_l4 = 0;
+	m->first_l4 = m->quote = 0;
 	m->frag = 0;
 	__builtin_memset(&m->w[W_ETH_HI], 0,
 			 (MAX_WORDS - W_ETH_HI) * sizeof(__u32));

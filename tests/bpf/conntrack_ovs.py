@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conntrack_packets import LABEL, MARK, Via
+from conntrack_packets import B4, B6, LABEL, MARK, N4, N6, PORTS, Via
 from conntrack_rig import Seen, state_text
 
 __all__ = ["OvsConntrack", "running_ovs"]
@@ -27,6 +27,22 @@ _PCAP_RECORD = struct.Struct("=4I")
 # OpenFlow port of each way in; table 1 follows the lookup.
 _PORTS = {Via.LOOK: 1, Via.COMMIT: 2, Via.MARK: 3, Via.NAT: 4, Via.ZONE2: 5}
 _OUT = 9
+# The verbs of NAT, one or two ct actions each, by IP version.
+_NAT_RANGE = f"{PORTS[0]}-{PORTS[1]}"
+_NATS: dict[Via, tuple[str, ...]] = {
+    Via.UNNAT: ("zone=1,nat",),
+    Via.SNAT: ("commit,zone=1,nat(src={n})",),
+    Via.SNAT_PORTS: (f"commit,zone=1,nat(src={{np}}:{_NAT_RANGE})",),
+    Via.DNAT: ("commit,zone=1,nat(dst={n})",),
+    Via.DNAT_PORT: ("commit,zone=1,nat(dst={np}:8080)",),
+    Via.DNAT_PORTS: (f"commit,zone=1,nat(dst={{np}}:{_NAT_RANGE})",),
+    Via.UNNAT_THEN_SNAT: ("zone=2,nat", "commit,zone=1,nat(src={n})"),
+    Via.DNAT_THEN_SNAT: ("commit,zone=2,nat(dst={b})", "commit,zone=1,nat(src={n})"),
+    Via.UNNAT_TWICE: ("zone=1,nat", "zone=2,nat"),
+    Via.ZERO: ("commit,zone=1,nat(src={zero})", "zone=1"),
+    Via.SNAT_THEN_LOOK: ("commit,zone=1,nat(src={n})", "zone=1"),
+}
+_NAT_PORTS = {via: 10 + at for at, via in enumerate(_NATS)}
 # A ct action without a table hides the words of the one before: they are written first.
 _TELL = (
     "move:NXM_NX_CT_STATE[]->NXM_OF_ETH_DST[0..31],"
@@ -54,6 +70,22 @@ _FLOWS = (
 )
 
 
+def _nat_flows() -> Iterator[str]:
+    """Table 0, then (for a second action) table 2, then the words are told."""
+    for family, names in (
+        ("ip", {"n": N4, "np": N4, "b": B4, "zero": "0.0.0.0"}),
+        ("ipv6", {"n": N6, "np": f"[{N6}]", "b": B6, "zero": "::"}),
+    ):
+        for via, actions in _NATS.items():
+            *first, last = (action.format_map(names) for action in actions)
+            for table, action in ((0, first), (2, [last])) if first else ((0, [last]),):
+                following = 2 if first and not table else 3
+                yield (
+                    f"table={table},priority=3,in_port={_NAT_PORTS[via]},{family},"
+                    f"actions=ct({action[0]},table={following})"
+                )
+
+
 class OvsConntrack:
     """A running ovs-vswitchd; get one from :func:`running_ovs`."""
 
@@ -79,13 +111,13 @@ class OvsConntrack:
         self._wait_for("switch.ctl")
         arguments = ["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=dummy",
                      "fail_mode=secure"]  # fmt: skip
-        for number in (*_PORTS.values(), _OUT):
+        for number in (*_PORTS.values(), *_NAT_PORTS.values(), _OUT):
             arguments += ["--", "add-port", "br0", f"p{number}", "--", "set", "interface",
                           f"p{number}", "type=dummy", f"ofport_request={number}"]  # fmt: skip
         out = self._directory / "out.pcap"
         self._vsctl(*arguments, "--", "set", "interface", f"p{_OUT}", f"options:tx_pcap={out}")
         flows = self._directory / "flows"
-        flows.write_text("\n".join(_FLOWS) + "\n")
+        flows.write_text("\n".join((*_FLOWS, *_nat_flows())) + "\n")
         self._run("ovs-ofctl", "add-flows", f"unix:{self._directory}/br0.mgmt", str(flows))
         self._appctl("time/stop")
 
@@ -106,11 +138,16 @@ class OvsConntrack:
 
     def send(self, frame: bytes, via: Via) -> Seen:
         """Put a frame through; its ct words."""
-        self._appctl("netdev-dummy/receive", f"p{_PORTS[via]}", frame.hex())
+        return self.translate(frame, via)[0]
+
+    def translate(self, frame: bytes, via: Via) -> tuple[Seen, bytes]:
+        """Put a frame through; its ct words, and what came out behind the Ethernet header."""
+        port = _PORTS.get(via) or _NAT_PORTS[via]
+        self._appctl("netdev-dummy/receive", f"p{port}", frame.hex())
         data = self._next_packet()
         (state,) = struct.unpack_from(">I", data, 2)
         label, mark = struct.unpack_from(">HI", data, 6)
-        return Seen(state_text(state), mark, label)
+        return Seen(state_text(state), mark, label), data[14:]
 
     def dump(self) -> str:
         """The connection table as OVS prints it."""

@@ -24,6 +24,9 @@ __all__ = [
     "ETHER",
     "LABEL",
     "MARK",
+    "N4",
+    "N6",
+    "PORTS",
     "R4",
     "V4",
     "V6",
@@ -50,6 +53,10 @@ Packet = Any  # scapy's packets have no types
 A4, B4, R4 = "10.0.0.1", "10.0.0.2", "10.0.9.9"
 A6, B6, R6 = "2001:db8::1", "2001:db8::2", "2001:db8:9::9"
 
+#: What NAT translates into, and the ports of a range.
+N4, N6 = "192.0.2.1", "2001:db8:99::1"
+PORTS = (30000, 30001)
+
 #: (value, mask) that :attr:`Via.MARK` commits.
 MARK = (0x00AB0000, 0x00FF0000)
 LABEL = (0x0034, 0x00FF)
@@ -63,6 +70,17 @@ class Via(Enum):
     MARK = "and ct_commit with mark and label"
     NAT = "and ct_commit_nat; the words are those after it"
     ZONE2 = "ct_next in zone 2 only"
+    UNNAT = "ct_snat in zone 1 only"
+    SNAT = "ct_snat(N4) or (N6) in zone 1 only"
+    SNAT_PORTS = "ct_snat with PORTS"
+    DNAT = "ct_dnat(N4) or (N6) in zone 1 only"
+    DNAT_PORT = "ct_dnat with port 8080"
+    DNAT_PORTS = "ct_dnat with PORTS"
+    UNNAT_THEN_SNAT = "ct_dnat in zone 2, then ct_snat(N4) or (N6) in zone 1"
+    DNAT_THEN_SNAT = "ct_dnat(B4) or (B6) in zone 2, then ct_snat(N4) or (N6) in zone 1"
+    UNNAT_TWICE = "ct_snat in zone 1, then ct_dnat in zone 2"
+    ZERO = "ct_commit in zone 1 as OVN encodes it: nat(src=0.0.0.0)"
+    SNAT_THEN_LOOK = "ct_snat(N4) or (N6), then ct_next, both in zone 1"
 
 
 @dataclass(frozen=True, slots=True)

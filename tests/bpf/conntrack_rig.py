@@ -12,6 +12,7 @@ import struct
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from iovisor_ovn.abi.layout import CtFlag, Drop, Op, Word
@@ -29,8 +30,11 @@ __all__ = [
     "clear",
     "commit_in",
     "commit_nat_in",
+    "dnat_in",
     "next_in",
+    "snat_in",
     "state_text",
+    "unnat_in",
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +45,10 @@ SOURCES = (
     "bpf/iomodules/icmp/sctp.bpf.c",
     "bpf/iomodules/conntrack/conntrack.bpf.c",
     "bpf/iomodules/conntrack/fragment.bpf.c",
+    "bpf/iomodules/conntrack/nat.bpf.c",
     "bpf/iomodules/conntrack/related.bpf.c",
+    "bpf/iomodules/conntrack/translate.bpf.c",
+    "bpf/machine/quote.bpf.c",
 )
 CLANG = (
     "clang-19", "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror",
@@ -49,7 +56,7 @@ CLANG = (
 )  # fmt: skip
 
 _MAX_VERBS = 6
-_VERB = struct.Struct("=3I10I")
+_VERB = struct.Struct("=3I10II4I")
 _OUTCOME = struct.Struct("=6ii36I64I64I")
 _ZERO = bytes(4)
 _DATA_MAX = 1 << 17
@@ -62,18 +69,27 @@ _BITS = ("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat")
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One ct action; mark and label are (value, mask), the label 128 bits."""
+    """One ct action; mark and label are (value, mask), the label 128 bits.
+
+    ``ip`` and ``ports`` (lowest, highest) are those of NAT.
+    """
 
     op: Op
     zone: int = 0
     mark: tuple[int, int] | None = None
     label: tuple[int, int] | None = None
+    flags: CtFlag = CtFlag(0)  # noqa: RUF009  (immutable)
+    ip: str = "0.0.0.0"
+    ports: tuple[int, int] = (0, 0)
 
     def pack(self) -> bytes:
         """As ``struct verb`` of the entry program."""
-        flags = (CtFlag.MARK if self.mark else 0) | (CtFlag.LABEL if self.label else 0)
+        flags = self.flags | (CtFlag.MARK if self.mark else 0) | (CtFlag.LABEL if self.label else 0)
         mark, label = self.mark or (0, 0), self.label or (0, 0)
-        return _VERB.pack(self.op, self.zone, flags, *mark, *_words(label[0]), *_words(label[1]))
+        return _VERB.pack(
+            self.op, self.zone, flags, *mark, *_words(label[0]), *_words(label[1]),
+            self.ports[0] << 16 | self.ports[1], *_words(int(ip_address(self.ip))),
+        )  # fmt: skip
 
 
 def next_in(zone: int) -> Verb:
@@ -90,7 +106,22 @@ def commit_in(
 
 def commit_nat_in(zone: int) -> Verb:
     """``ct_commit_nat`` in a zone."""
+    return Verb(Op.CT_NAT, zone, flags=CtFlag.COMMIT)
+
+
+def unnat_in(zone: int) -> Verb:
+    """``ct_snat;`` or ``ct_dnat;`` in a zone: translate what has a binding."""
     return Verb(Op.CT_NAT, zone)
+
+
+def snat_in(zone: int, ip: str, ports: tuple[int, int] = (0, 0)) -> Verb:
+    """``ct_snat(ip, ports);`` in a zone."""
+    return Verb(Op.CT_NAT, zone, flags=CtFlag.COMMIT | CtFlag.SNAT, ip=ip, ports=ports)
+
+
+def dnat_in(zone: int, ip: str, ports: tuple[int, int] = (0, 0)) -> Verb:
+    """``ct_dnat(ip, ports);`` in a zone."""
+    return Verb(Op.CT_NAT, zone, flags=CtFlag.COMMIT | CtFlag.DNAT, ip=ip, ports=ports)
 
 
 def clear() -> Verb:

@@ -34,6 +34,7 @@ SOURCES = (
     "bpf/iomodules/dhcp/leases.bpf.c",
     "bpf/iomodules/dhcp/message.bpf.c",
     "bpf/iomodules/dhcp/reply.bpf.c",
+    "bpf/machine/quote.bpf.c",
     "bpf/iomodules/icmp/errors.bpf.c",
     "bpf/iomodules/icmp/generate.bpf.c",
     "bpf/iomodules/icmp/hold.bpf.c",

@@ -125,6 +125,7 @@ def _parse_l4(data: bytes, proto: int, family: int, later: bool, words: dict[int
         return
     if proto in (1, 58):
         words[Word.L4] = data[0] << 16 | data[1]
+        words[Word.ICMP_ID] = data[4] << 8 | data[5]
         if proto == 58 and data[0] in (135, 136) and not data[1]:
             _parse_nd(data, words)
         return

@@ -11,14 +11,16 @@
  */
 #include "iomodules/conntrack/conntrack.h"
 #include "iomodules/conntrack/endpoints.h"
+#include "iomodules/conntrack/entry.h"
 #include "iomodules/conntrack/fragment.h"
+#include "iomodules/conntrack/nat.h"
 #include "iomodules/conntrack/tcp.h"
 
-#define CONN_FROM_1 1 /* flag: opened by the second endpoint of the key */
-
 /* Flags of ct_track() beside enum ct_flag. */
-#define TRACK_COMMIT 0x100 /* make an entry */
-#define TRACK_WORDS 0x200 /* write the packet's ct words */
+#define TRACK_WORDS 0x100 /* write the packet's ct words */
+#define TRACK_NAT 0x200 /* translate as the entry says */
+
+#define NOT_PLAIN 1 /* what ct_track() leaves to ct_track_others() */
 
 #define REFRESH_NS (SECOND_NS / 4)
 
@@ -203,28 +205,6 @@ static __always_inline int read_packet(struct __sk_buff *skb, struct machine *m,
 	return 0;
 }
 
-/*
- * The coarse clock moves with the tick: between two ticks the last reading
- * holds. Comparing the tick costs a load, reading the clock 40 ns (measured
- * with return thunks, as every kernel function that is called).
- */
-static __always_inline __u64 coarse_now(struct ct_scratch *s)
-{
-	__u64 jiffies = bpf_jiffies64();
-
-	if (s->jiffies != jiffies) {
-		s->now = bpf_ktime_get_coarse_ns();
-		s->jiffies = jiffies;
-	}
-	return s->now;
-}
-
-static __always_inline int is_alive(const struct conn *conn, __u64 now,
-				    __u32 epoch)
-{
-	return conn->expires_ns > now && conn->epoch == epoch;
-}
-
 static __always_inline int same_key(const struct conn_key *a,
 				    const struct conn_key *b)
 {
@@ -281,11 +261,11 @@ static __always_inline void write_marks(const struct machine *m,
 {
 	__u32 mask;
 
-	if (flags & CT_WRITE_MARK) {
+	if (flags & CT_F_MARK) {
 		mask = m->w[T_CT_MARK_MASK];
 		conn->mark = (conn->mark & ~mask) | (m->w[T_CT_MARK] & mask);
 	}
-	if (!(flags & CT_WRITE_LABEL))
+	if (!(flags & CT_F_LABEL))
 		return;
 	for (int i = 0; i < 4; i++) {
 		mask = m->w[T_CT_LABEL_MASK0 + i];
@@ -294,14 +274,31 @@ static __always_inline void write_marks(const struct machine *m,
 	}
 }
 
-/* Make the entry of a connection that this packet opens. */
+/* 1 if the answer to this packet would belong to a connection with NAT. */
+static __always_inline int collides(struct ct_scratch *s, __u64 now,
+				    __u32 epoch)
+{
+	struct conn *conn;
+	__u32 fresh;
+
+	key_directed(&s->key, !s->from);
+	conn = find(&s->key, now, epoch, &fresh);
+	key_plain(&s->key);
+	return !!conn;
+}
+
+/*
+ * Make the entry of a connection that this packet opens. Returns a drop reason,
+ * or what is to be told of NAT in ct_state.
+ */
 static __always_inline int open(struct machine *m, struct ct_scratch *s,
-				__u32 flags, __u64 now, __u32 epoch)
+				__u32 flags, __u64 now,
+				const struct ct_zone *zone)
 {
 	struct conn *conn = &s->value;
 
 	__builtin_memset(conn, 0, sizeof(*conn));
-	conn->epoch = epoch;
+	conn->epoch = zone->epoch;
 	conn->flags = s->from ? CONN_FROM_1 : 0;
 	conn->packets[0] = 1;
 	if (s->key.proto == PROTO_TCP) {
@@ -314,6 +311,13 @@ static __always_inline int open(struct machine *m, struct ct_scratch *s,
 		conn->expires_ns = now + 60 * SECOND_NS;
 	}
 	write_marks(m, conn, flags);
+	/*
+	 * OVN commits with a source translation of "all zeros": another port
+	 * where the answers would be taken for those of another connection.
+	 */
+	if (flags & (CT_F_SNAT | CT_F_DNAT) ||
+	    (zone->natted && collides(s, now, zone->epoch)))
+		return nat_open(flags);
 	/*
 	 * An entry under this key is a dead one, or one that another CPU makes
 	 * at this moment: the later packet wins, as if it had come later.
@@ -392,19 +396,152 @@ static __always_inline __u32 known(struct machine *m, struct ct_scratch *s,
 	}
 }
 
-/* All of ct(): look up, follow or open, write marks, tell. */
+static __always_inline void note_nat(struct ct_scratch *s,
+				     const struct conn *conn)
+{
+	for (int i = 0; i < 4; i++)
+		s->nat_ip[i] = conn->nat_ip[i];
+	s->nat_port[0] = conn->nat_port[0];
+	s->nat_port[1] = conn->nat_port[1];
+	s->nat_flags = conn->flags;
+}
+
+/*
+ * An alias whose connection has been opened anew with other ports. (The sum of
+ * both stays the same under the order that a key has.)
+ */
+static __always_inline int is_stale(const struct ct_scratch *s,
+				    const struct conn *conn)
+{
+	return ((s->alias.port[0] ^ s->alias.port[1]) !=
+		(conn->nat_port[0] ^ conn->nat_port[1])) ||
+	       !(conn->flags & CONN_NAT);
+}
+
+static __always_inline void back_to_plain(struct ct_scratch *s)
+{
+	s->key = s->plain;
+	s->from = s->plain_from;
+}
+
+/*
+ * The connection with NAT that a packet belongs to, or NULL. `natted`: the zone
+ * has translated it already, so that its answer's key leads there.
+ */
+static __always_inline struct conn *find_translated(struct ct_scratch *s,
+						    __u64 now, __u32 epoch,
+						    __u32 natted, __u32 *fresh)
+{
+	struct conn *conn;
+	__u32 unused;
+
+	s->plain = s->key;
+	s->plain_from = s->from;
+	s->reply = natted;
+	key_directed(&s->key, s->from ^ natted);
+	conn = find(&s->key, now, epoch, fresh);
+	if (conn && conn->flags & CONN_ALIAS) {
+		s->reply = !natted;
+		s->alias = s->key;
+		note_nat(s, conn);
+		nat_original();
+		conn = find(&s->key, now, epoch, fresh);
+		if (conn && is_stale(s, conn))
+			conn = NULL;
+	}
+	if (conn) {
+		s->from = s->reply ^ (conn->flags & CONN_FROM_1);
+		note_nat(s, conn);
+		if (!*fresh || s->reply != natted)
+			return conn;
+		/* Of the new ones, one half may have been pushed out. */
+		nat_alias();
+		if (find(&s->alias, now, epoch, &unused))
+			return conn;
+		conn->expires_ns = 0;
+	}
+	back_to_plain(s);
+	return NULL;
+}
+
+static __always_inline __u32 is_natted(const struct machine *m, __u32 zone)
+{
+	return m->w[W_CT_STATE] & (CT_SNAT | CT_DNAT) &&
+	       (m->w[W_NAT] & 0xffff) == zone;
+}
+
+/*
+ * A packet of no plain connection: one of a connection with NAT, or one that
+ * opens a connection. Apart from ct_track(), whose packets do not pay for it,
+ * and behind it rather than below, for both take some stack.
+ */
+__noinline int ct_track_others(__u32 zone, __u32 flags)
+{
+	struct machine *m = machine();
+	struct ct_scratch *s = scratch();
+	struct ct_zone *known_zone;
+	struct conn *conn = NULL;
+	__u32 state = CT_INV, fresh = 0, natted;
+	int result = 0;
+	__u64 ends;
+
+	known_zone = bpf_map_lookup_elem(&ct_zones, &zone);
+	if (!m || !s || !known_zone)
+		return -DROP_NO_STATE;
+	natted = is_natted(m, zone);
+	if (known_zone->natted)
+		conn = find_translated(s, s->now, known_zone->epoch, natted,
+				       &fresh);
+	if (conn) {
+		ends = conn->expires_ns;
+		state = known(m, s, conn, s->now);
+		if (conn->expires_ns != ends)
+			nat_extend(conn->expires_ns);
+		if (state != (CT_INV | CT_NEW)) {
+			write_marks(m, conn, flags);
+			if (natted)
+				state |= m->w[W_CT_STATE] & (CT_SNAT | CT_DNAT);
+			else if (flags & TRACK_NAT)
+				state |= nat_translate();
+			if (flags & TRACK_WORDS)
+				write_words(m, state, conn);
+			return fresh && s->at ? nat_promote() : 0;
+		}
+		back_to_plain(s);
+	}
+	s->seen.family = 0;
+	state = CT_INV;
+	if (may_open(m, s)) {
+		state = CT_NEW;
+		if (flags & CT_F_COMMIT) {
+			result = open(m, s, flags, s->now, known_zone);
+			s->seen = s->key;
+		}
+	}
+	if (result < 0)
+		return result;
+	if (flags & TRACK_WORDS)
+		write_words(m, state | result, NULL);
+	return 0;
+}
+
+/*
+ * A packet of a plain connection: look up, follow, write marks, tell. NOT_PLAIN if
+ * it is none.
+ */
 __noinline int ct_track(struct __sk_buff *skb, __u32 zone, __u32 flags)
 {
 	struct machine *m = machine();
 	struct ct_scratch *s = scratch();
-	__u32 state = CT_INV, fresh = 0, *epoch;
+	struct ct_zone *known_zone;
 	struct conn *conn;
+	__u32 state, fresh;
 	__u64 now;
 	int result;
 
 	zone &= 0xffff;
-	epoch = bpf_map_lookup_elem(&ct_zones, &zone);
-	if (!m || !s || !epoch)
+	known_zone = bpf_map_lookup_elem(&ct_zones, &zone);
+	if (!m || !s || !known_zone)
 		return -DROP_NO_STATE;
 	if (m->w[W_IP_META] & (FRAG_ANY | FRAG_LATER)) {
 		result = ct_fragment(skb, zone);
@@ -418,48 +555,45 @@ __noinline int ct_track(struct __sk_buff *skb, __u32 zone, __u32 flags)
 		return 0;
 	}
 	now = coarse_now(s);
-	conn = bpf_map_lookup_elem(&ct_conns, &s->key);
-	if (!conn || !is_alive(conn, now, *epoch)) {
-		conn = bpf_map_lookup_elem(&ct_fresh, &s->key);
-		fresh = 1;
-	}
-	if (conn && is_alive(conn, now, *epoch)) {
-		state = known(m, s, conn, now);
-		if (state != (CT_INV | CT_NEW)) {
-			write_marks(m, conn, flags);
-			if (flags & TRACK_WORDS)
-				write_words(m, state, conn);
-			return fresh && s->at ? ct_promote() : 0;
-		}
-	}
-	s->seen.family = 0;
-	state = CT_INV;
-	result = 0;
-	if (may_open(m, s)) {
-		state = CT_NEW;
-		if (flags & TRACK_COMMIT) {
-			result = open(m, s, flags, now, *epoch);
-			s->seen = s->key;
-		}
-	}
+	/* What NAT has sent on must not be taken for a connection so named. */
+	if (is_natted(m, zone))
+		return NOT_PLAIN;
+	conn = find(&s->key, now, known_zone->epoch, &fresh);
+	if (!conn)
+		return NOT_PLAIN;
+	state = known(m, s, conn, now);
+	if (state == (CT_INV | CT_NEW))
+		return NOT_PLAIN;
+	write_marks(m, conn, flags);
 	if (flags & TRACK_WORDS)
-		write_words(m, state, NULL);
-	return result;
+		write_words(m, state, conn);
+	return fresh && s->at ? ct_promote() : 0;
+}
+
+/* All of ct(). */
+static __always_inline int track(struct __sk_buff *skb, __u32 zone, __u32 flags)
+{
+	int result = ct_track(skb, zone, flags);
+
+	return result == NOT_PLAIN ? ct_track_others(zone & 0xffff, flags) :
+				     result;
 }
 
 __noinline int ct_next(struct __sk_buff *skb, __u32 zone)
 {
-	return ct_track(skb, zone, TRACK_WORDS);
+	return track(skb, zone, TRACK_WORDS);
 }
 
 __noinline int ct_commit(struct __sk_buff *skb, __u32 zone, __u32 flags)
 {
-	return ct_track(skb, zone,
-			TRACK_COMMIT |
-				(flags & (CT_WRITE_MARK | CT_WRITE_LABEL)));
+	return track(skb, zone,
+		     CT_F_COMMIT | (flags & (CT_F_MARK | CT_F_LABEL)));
 }
 
-__noinline int ct_commit_nat(struct __sk_buff *skb, __u32 zone)
+__noinline int ct_nat(struct __sk_buff *skb, __u32 zone, __u32 flags)
 {
-	return ct_track(skb, zone, TRACK_COMMIT | TRACK_WORDS);
+	return track(skb, zone,
+		     TRACK_WORDS | TRACK_NAT |
+			     (flags & (CT_F_COMMIT | CT_F_MARK | CT_F_LABEL |
+				       CT_F_SNAT | CT_F_DNAT)));
 }

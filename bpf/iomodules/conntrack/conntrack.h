@@ -16,5 +16,9 @@ int ct_next(struct __sk_buff *skb, __u32 zone);
  */
 int ct_commit(struct __sk_buff *skb, __u32 zone, __u32 flags);
 
-/* ct_commit_nat: commit a related packet; sets the ct words as ct_next does. */
-int ct_commit_nat(struct __sk_buff *skb, __u32 zone);
+/*
+ * As ct_next, and translate the packet as its connection says. With CT_F_COMMIT
+ * make an entry first if there is none; with CT_F_SNAT or CT_F_DNAT one that
+ * translates, into Temp.NAT_*. Marks as in ct_commit.
+ */
+int ct_nat(struct __sk_buff *skb, __u32 zone, __u32 flags);

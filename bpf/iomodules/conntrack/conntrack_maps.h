@@ -21,6 +21,11 @@ struct ct_conns_map {
 extern struct ct_conns_map ct_conns SEC(".maps");
 
 /*
+ * A connection with NAT takes two entries, under keys that tell who sends
+ * (key_directed()): one as its originator sends, with its state; one, the alias, as
+ * its responder answers, which leads to the first. They are made, moved and
+ * extended together.
+ *
  * As ct_conns, for connections that have not shown traffic both ways yet: what
  * a flood of first packets can fill. Written by ct_commit, refreshed by packets,
  * read by the agent. Holds a second of 100,000 new connections/s, 24 MB.
@@ -38,13 +43,14 @@ extern struct ct_fresh_map ct_fresh SEC(".maps");
 /*
  * Key: zone. Value: how often it was flushed. Entries of an earlier epoch count
  * as absent, so a flush is one write whatever the zone holds. Written by the
- * agent. One per possible zone.
+ * agent, and by the first packet that opens a connection with NAT, without which
+ * nobody looks for one. One per possible zone.
  */
 struct ct_zones_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1 << 16);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, struct ct_zone);
 };
 extern struct ct_zones_map ct_zones SEC(".maps");
 
@@ -62,6 +68,17 @@ struct ct_frags_map {
 };
 extern struct ct_frags_map ct_frags SEC(".maps");
 
+/* Where a search for a port stands (nat.bpf.c). */
+struct nat_search {
+	__u32 from; /* the endpoint of ct_scratch.plain that opens */
+	__u32 which; /* of nat_port[]: 0 source or identifier, 1 destination */
+	__u32 port; /* next one */
+	__u32 min;
+	__u32 max;
+	__u32 left; /* before a jump */
+	__u32 result; /* enum claim */
+};
+
 /*
  * What the functions of this module pass each other about a packet, and what
  * would take too much stack: keys must lie in a map or on the stack (6.1).
@@ -76,6 +93,15 @@ struct ct_scratch {
 	__u64 now; /* what it said */
 	struct frag_key frag_key;
 	struct frag frag;
+	struct conn_key plain; /* NAT: of the packet, as it is */
+	struct conn_key alias; /* NAT: of the other entry */
+	struct conn alias_value;
+	struct nat_search search;
+	__u32 nat_ip[4]; /* NAT: as in the connection */
+	__u16 nat_port[2];
+	__u32 nat_flags; /* as conn.flags */
+	__u32 plain_from; /* NAT: from of plain */
+	__u32 reply; /* NAT: sent by the responder */
 	__u32 from; /* endpoint of the key that sends: 0 or 1 */
 	__u32 related; /* the key is that of a packet quoted in an error */
 	__u32 at; /* loop state: in memory the verifier takes it for unknown */

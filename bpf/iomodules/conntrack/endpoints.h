@@ -82,6 +82,24 @@ static __always_inline enum icmp_role icmp_role(__u32 family, __u32 type)
 	}
 }
 
+/*
+ * A key that also tells which endpoint sends: of connections with NAT, where a
+ * packet and the answer to it belong to different ones (struct ct_fresh_map).
+ */
+#define KEY_DIRECTED 0x40
+#define KEY_FROM_1 0x80
+
+static __always_inline void key_directed(struct conn_key *key, __u32 from)
+{
+	*(key_word *)key |= (__u64)(KEY_DIRECTED | (from ? KEY_FROM_1 : 0))
+			    << 24;
+}
+
+static __always_inline void key_plain(struct conn_key *key)
+{
+	*(key_word *)key &= ~((__u64)(KEY_DIRECTED | KEY_FROM_1) << 24);
+}
+
 /* Type of the request that an answer (or the request itself) belongs to. */
 static __always_inline __u32 icmp_request(__u32 type)
 {

@@ -10,7 +10,7 @@ pass arguments to IOModules and get results back. MAC addresses lie in two words
 from enum import IntEnum, IntFlag
 
 #: Part of the pin path. Any change of a layout or of a number below raises it.
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 #: Bytes of a packet that an event to the agent can carry (one full GSO segment and its headers).
 EVENT_DATA_SIZE = 9216
@@ -109,6 +109,8 @@ class Word(IntEnum):
     CLASS = 55  # PacketClass bits
     ICMP_MTU = 56  # icmp4.frag_mtu / icmp6.frag_mtu of the error being built
     PIPELINE = 57  # where the datapath's rows for this kind of packet begin
+    NAT = 58  # NatBit bits, and in the lower half the zone that translated the packet last
+    ICMP_ID = 59  # bytes 4 and 5 of an ICMP header; of an error with NatBit.QUOTE_L4: quoted ports
 
 
 class Temp(IntEnum):
@@ -133,8 +135,13 @@ class Temp(IntEnum):
     CT_LABEL_MASK2 = 80
     CT_LABEL_MASK3 = 81
     POOL = 82  # dhcp_server: number of the pool
+    NAT_PORTS = 83  # ct_snat, ct_dnat: lowest port in the upper half, highest in the lower; 0: any
     SCRATCH0 = 84  # the compiler's own (exchange, push, pop): 8 words
     SCRATCH7 = 91
+    NAT_IP0 = 92  # ct_snat, ct_dnat: address, as IP0 to IP3
+    NAT_IP1 = 93
+    NAT_IP2 = 94
+    NAT_IP3 = 95
 
 
 class PacketClass(IntFlag):
@@ -182,7 +189,7 @@ class Op(IntEnum):
     CT_NEXT = 14  # zone in w[a]
     CT_COMMIT = 15  # zone in w[a], b = CtFlag bits, values in Temp.CT_*
     CT_CLEAR = 16
-    CT_NAT = 17  # ct_commit_nat: zone in w[a]; restore/keep translation of the entry
+    CT_NAT = 17  # zone in w[a], b = CtFlag bits; as CT_NEXT, and translate as the entry says
     NEIGH_GET = 18  # eth.dst = MAC of (PORT, IP), 0 if none
     NEIGH_PUT = 19  # learn (PORT, IP) -> MAC
     NEIGH_LOOKUP = 20  # RESULT = (PORT, IP) is known and, if a = 1, is MAC
@@ -214,11 +221,32 @@ class Program(IntEnum):
 
 
 class CtFlag(IntFlag):
-    """Operand b of CT_COMMIT."""
+    """Operand b of CT_COMMIT and CT_NAT."""
 
     MARK = 1
     LABEL = 2
     KEEP = 4  # the packet keeps its ct words; else they are 0 afterwards, as in OVS
+    COMMIT = 8  # CT_NAT: make an entry
+    SNAT = 16  # and one that translates the source into NAT_IP and NAT_PORTS,
+    DNAT = 32  # or the destination
+
+
+class NatBit(IntFlag):
+    """Bits of ``Word.NAT``: what of the packet that an ICMP error quotes is to be rewritten."""
+
+    QUOTE_SRC = 1 << 16  # its source is the error's destination
+    QUOTE_DST = 1 << 17  # its destination is the error's source
+    QUOTE_L4 = 1 << 18  # its ports, or its ICMP identifier, are in Word.ICMP_ID
+    QUOTE = 7 << 16
+
+
+class ConnFlag(IntFlag):
+    """Bits of ``conn.flags``."""
+
+    FROM_1 = 1  # opened by the second endpoint of the key
+    SNAT = 2  # translated
+    DNAT = 4
+    ALIAS = 8  # only leads from the translated endpoints to the connection
 
 
 class GuardKind(IntEnum):
@@ -330,6 +358,7 @@ class Drop(IntEnum):
     DHCP_MALFORMED = 27
     DHCP_EXHAUSTED = 28
     DHCP_SILENT = 29
+    NAT_EXHAUSTED = 30
 
 
 #: One line for people about each drop reason.
@@ -364,4 +393,5 @@ DROP_TEXT: dict[Drop, str] = {
     Drop.DHCP_MALFORMED: "a DHCP message that cannot be read",
     Drop.DHCP_EXHAUSTED: "the DHCP server has no free address",
     Drop.DHCP_SILENT: "a DHCP message that the server must leave to others",
+    Drop.NAT_EXHAUSTED: "NAT found no free port",
 }

@@ -124,6 +124,8 @@ CT_MARK = _bits(Temp.CT_MARK, 0, 32)
 CT_MARK_MASK = _bits(Temp.CT_MARK_MASK, 0, 32)
 CT_LABEL = _words(Temp.CT_LABEL0, 4)
 CT_LABEL_MASK = _words(Temp.CT_LABEL_MASK0, 4)
+NAT_IP = _words(Temp.NAT_IP0, 4)
+NAT_PORTS = _bits(Temp.NAT_PORTS, 0, 32)
 SCRATCH = _words(Temp.SCRATCH0, 4)
 EXCHANGED = _words(Temp.SCRATCH0 + 4, 4)
 

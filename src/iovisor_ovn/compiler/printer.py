@@ -59,10 +59,10 @@ def _lines(program: Iterable[Insn]) -> Iterable[str]:
                 yield f"GENERATE {Op(insn.a).name} +{insn.x}"
             case Op.END:
                 yield f"END {Drop(insn.x).name}" if insn.x else "END"
-            case Op.CT_NEXT | Op.CT_NAT:
-                yield f"{name} {_word(insn.a)}"
-            case Op.CT_COMMIT:
-                yield f"CT_COMMIT {_word(insn.a)} flags={insn.b}"
+            case Op.CT_NEXT:
+                yield f"CT_NEXT {_word(insn.a)}"
+            case Op.CT_COMMIT | Op.CT_NAT:
+                yield f"{name} {_word(insn.a)} flags={insn.b}"
             case Op.CHECK_LARGER | Op.UNSUPPORTED:
                 yield f"{name} {insn.x}"
             case Op.NEIGH_LOOKUP:

@@ -35,6 +35,7 @@ from iovisor_ovn.language import (
     CtCommit,
     CtCommitNat,
     CtCommitToZone,
+    CtNat,
     CtNext,
     DecTtl,
     Exchange,
@@ -74,6 +75,8 @@ _GENERATORS = {
 }
 #: Where a verb of ours finds an argument.
 _ARGUMENTS = {"pool": Temp.POOL}
+#: Verbs behind which the packet goes on in the next table.
+_RESUMING = CtNext | CtCommitNat | CtCommitToZone | CtNat
 #: Verbs that no packet shows: `mac_cache_use` is a count for the aging of neighbours.
 _SILENT = frozenset({"mac_cache_use"})
 _ALL = 0xFFFFFFFF
@@ -95,6 +98,7 @@ class ProgramCompiler:
     ``explicit_output``: northd writes behind `arp` and `nd_ns` what the packet that is held does
     when its neighbour is known (SB_Global.options:arp_ns_explicit_output, since 23.09); before,
     that was `output;` unwritten. ``counter_number`` numbers the counters of our own flows.
+    ``common_zone``: the zone of `ct_snat_in_czone` and `ct_dnat_in_czone`.
     """
 
     names: Names
@@ -104,6 +108,7 @@ class ProgramCompiler:
     verb_number: Callable[[str], int]
     explicit_output: bool = False
     counter_number: Callable[[str], int] = lambda _name: 0
+    common_zone: Word = Word.DNAT_ZONE
     _code: list[Insn] = field(default_factory=list)
 
     def compile(self, actions: ActionList) -> Compiled:
@@ -164,7 +169,7 @@ class ProgramCompiler:
 
     @staticmethod
     def _ends_strand(action: Action) -> bool:
-        return isinstance(action, Output | Next | CtNext | CtCommitNat | CtCommitToZone)
+        return isinstance(action, Output | Next | _RESUMING)
 
     def _action(self, action: Action) -> None:
         handler = _HANDLERS.get(type(action))
@@ -311,7 +316,21 @@ class ProgramCompiler:
         self._following()
 
     def _ct_commit_nat(self, action: CtCommitNat) -> None:
-        self._emit(Op.CT_NAT, self._zone(action.zone))
+        self._emit(Op.CT_NAT, self._zone(action.zone), CtFlag.COMMIT)
+        self._following()
+
+    def _ct_nat(self, action: CtNat) -> None:
+        zone = Word.SNAT_ZONE if action.verb == "ct_snat" else Word.DNAT_ZONE
+        if action.verb.endswith("_in_czone"):
+            zone = self.common_zone
+        flags = CtFlag(0)
+        if action.ip is not None:
+            ports = action.ports or (0, 0)
+            self._load(packet.NAT_IP, action.ip.value)
+            self._load(packet.NAT_PORTS, ports[0] << 16 | ports[1])
+            flags = CtFlag.COMMIT
+            flags |= CtFlag.SNAT if action.verb.startswith("ct_snat") else CtFlag.DNAT
+        self._emit(Op.CT_NAT, zone, flags)
         self._following()
 
     def _ct_clear(self, _action: CtClear) -> None:
@@ -434,6 +453,7 @@ _HANDLERS: dict[type, str] = {
     CtNext: "_ct_next",
     CtCommit: "_ct_commit",
     CtCommitNat: "_ct_commit_nat",
+    CtNat: "_ct_nat",
     CtCommitToZone: "_ct_commit_to_zone",
     CtClear: "_ct_clear",
     GetNeighbor: "_get_neighbor",

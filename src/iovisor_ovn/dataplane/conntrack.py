@@ -8,22 +8,28 @@ them away, empties zones, and shows what there is::
     connections.flush(zone)              # a zone before its first use
     connections.collect(budget_s=0.005)  # every few seconds, from the main loop
     for connection in connections.dump(zone):
-        print(connection.source, connection.state, connection.timeout_s)
+        print(connection.source, connection.states, connection.timeout_s)
+    for binding in connections.bindings(zone):
+        print(binding.original.source, binding.translated.source, binding.expires_s)
+
+A connection with NAT has a second entry, by which its answers find it (the alias). The two die
+together; only the first is shown.
 """
 
 import ctypes
 import errno
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
+from iovisor_ovn.abi import ConnFlag
 from iovisor_ovn.abi.structs import STRUCTS
 from iovisor_ovn.dataplane import libbpf
 from iovisor_ovn.dataplane.maps import Map
 
-__all__ = ["COLLECT_GRACE_S", "Connection", "Conntrack"]
+__all__ = ["COLLECT_GRACE_S", "Binding", "Connection", "Conntrack", "Ends"]
 
 #: How long an expired entry stays: a CPU that saw it alive may still be writing to it.
 COLLECT_GRACE_S = 1.0
@@ -31,11 +37,14 @@ COLLECT_GRACE_S = 1.0
 _BATCH_ENTRIES = 4096
 _KEY = STRUCTS["conn_key"]
 _CONN = STRUCTS["conn"]
-_EPOCH = struct.Struct("=I")
+_ZONE = STRUCTS["ct_zone"]
+_INDEX = struct.Struct("=I")
 # What tells dead from alive: the zone in a key, the end and the epoch in a value.
 _KEY_ZONE = struct.Struct(f"=H{_KEY.size - 2}x")
 _CONN_LIFE = struct.Struct(f"=Q20xI{_CONN.size - 32}x")
-_FROM_SECOND = 1  # conn.flags
+_NAT = ConnFlag.SNAT | ConnFlag.DNAT
+_FAMILY = 0xF  # conn_key.family: the rest tells who sends
+_FLAGS_AT = _CONN.offset_of("flags")
 _TCP, _ICMP, _ICMPV6 = 6, 1, 58
 # Peers' states under the names that `dpctl/dump-conntrack` of OVS gives them.
 _TCP_STATES = (
@@ -45,13 +54,40 @@ _TCP_STATES = (
 
 
 @dataclass(frozen=True, slots=True)
+class Ends:
+    """From where to where; ``ports`` are (0, 0) for protocols without, ICMP has an ``icmp_id``."""
+
+    source: IPv4Address | IPv6Address
+    destination: IPv4Address | IPv6Address
+    ports: tuple[int, int]
+    icmp_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A live connection with NAT: its ends as the originator sends, and as they are sent on.
+
+    ``kind`` is ``snat`` or ``dnat``. ``state`` is that of TCP, of both ends if they differ, else
+    ``one way`` or ``both ways``.
+    """
+
+    zone: int
+    protocol: int
+    kind: str
+    original: Ends
+    translated: Ends
+    state: str
+    expires_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """A live connection as its originator sees it.
 
     ``ports`` are those of originator and responder, (0, 0) for protocols without. ICMP has an
     ``icmp_id`` and the type of the requests instead. ``states`` are TCP's, of originator and
     responder; ``answered`` says whether packets went both ways. ``packets`` counts from
-    originator and from responder. ``label`` has 128 bits.
+    originator and from responder. ``label`` has 128 bits. ``binding`` is what NAT makes of it.
     """
 
     zone: int
@@ -67,6 +103,7 @@ class Connection:
     answered: bool
     states: tuple[str, str] | None
     packets: tuple[int, int]
+    binding: Binding | None = None
 
 
 class Conntrack:
@@ -87,8 +124,8 @@ class Conntrack:
 
     def flush(self, zone: int) -> None:
         """Empty a zone: one write, whatever it holds; :meth:`collect` frees the memory later."""
-        (epoch,) = _EPOCH.unpack(self._epoch_bytes(zone))
-        self._zones.update(_EPOCH.pack(zone), _EPOCH.pack((epoch + 1) & 0xFFFFFFFF))
+        epoch = self._read_epoch(zone)
+        self._zones.update(_INDEX.pack(zone), _ZONE.pack(epoch=(epoch + 1) & 0xFFFFFFFF))
 
     def collect(self, budget_s: float = 0.005) -> int:
         """Remove dead entries for about ``budget_s`` seconds; how many were removed.
@@ -109,7 +146,7 @@ class Conntrack:
                 return removed
 
     def dump(self, zone: int | None = None) -> Iterator[Connection]:
-        """Give the live connections of a zone, or of all."""
+        """Give the live connections of a zone, or of all; with NAT, each once."""
         now_ns = self._clock()
         epochs: dict[int, int] = {}
         seen: set[bytes] = set()
@@ -120,21 +157,31 @@ class Conntrack:
                 if key in seen or not self._is_alive(key, value, now_ns, epochs):
                     continue
                 seen.add(key)
+                if value[_FLAGS_AT] & ConnFlag.ALIAS:
+                    continue
                 if zone is None or _KEY_ZONE.unpack(key)[0] == zone:
                     yield _connection(key, value, now_ns)
+
+    def bindings(self, zone: int | None = None) -> Iterator[Binding]:
+        """Give the live connections with NAT of a zone, or of all."""
+        for connection in self.dump(zone):
+            if connection.binding is not None:
+                yield connection.binding
 
     def count(self, zone: int | None = None) -> int:
         """Count the live connections of a zone, or of all."""
         return sum(1 for _connection in self.dump(zone))
 
-    def _epoch_bytes(self, zone: int) -> bytes:
-        value = self._zones.lookup(_EPOCH.pack(zone))
+    def _read_epoch(self, zone: int) -> int:
+        value = self._zones.lookup(_INDEX.pack(zone))
         assert value is not None, "an array has every zone"
-        return value
+        epoch = _ZONE.unpack(value)["epoch"]
+        assert isinstance(epoch, int)
+        return epoch
 
     def _epoch(self, zone: int, known: dict[int, int]) -> int:
         if zone not in known:
-            (known[zone],) = _EPOCH.unpack(self._epoch_bytes(zone))
+            known[zone] = self._read_epoch(zone)
         return known[zone]
 
     def _is_alive(self, key: bytes, value: bytes, now_ns: int, epochs: dict[int, int]) -> bool:
@@ -176,11 +223,10 @@ class Conntrack:
 
 
 def _connection(key: bytes, value: bytes, now_ns: int) -> Connection:
-    family, proto = key[3], key[2]
-    zone, _proto, _family, first_port, second_port = struct.unpack_from("=HBBHH", key)
+    zone, proto, family, first_port, second_port = struct.unpack_from("=HBBHH", key)
+    family &= _FAMILY
     words = struct.unpack_from("=8I", key, 8)
     entry = _CONN.unpack(value)
-    ends = [(_address(family, words[:4]), first_port), (_address(family, words[4:]), second_port)]
     flags, states, packets = entry["flags"], entry["state"], entry["packets"]
     mark, label, expires_ns = entry["mark"], entry["label"], entry["expires_ns"]
     assert isinstance(flags, int)
@@ -189,16 +235,20 @@ def _connection(key: bytes, value: bytes, now_ns: int) -> Connection:
     assert isinstance(states, tuple)
     assert isinstance(label, tuple)
     assert isinstance(packets, tuple)
-    if flags & _FROM_SECOND:
-        ends.reverse()
     is_icmp = proto == (_ICMP if family == 4 else _ICMPV6)
-    return Connection(
+    addresses = [_address(family, words[:4]), _address(family, words[4:])]
+    ports = [first_port, second_port]
+    if flags & ConnFlag.FROM_1:
+        addresses.reverse()
+        ports.reverse()
+    ends = _ends(addresses, ports, is_icmp=is_icmp)
+    connection = Connection(
         zone=zone,
         protocol=proto,
-        source=ends[0][0],
-        destination=ends[1][0],
-        ports=(0, 0) if is_icmp else (ends[0][1], ends[1][1]),
-        icmp_id=first_port if is_icmp else None,
+        source=ends.source,
+        destination=ends.destination,
+        ports=ends.ports,
+        icmp_id=ends.icmp_id,
         icmp_type=second_port if is_icmp else None,
         mark=mark,
         label=sum(word << 96 - 32 * at for at, word in enumerate(label)),
@@ -207,6 +257,32 @@ def _connection(key: bytes, value: bytes, now_ns: int) -> Connection:
         states=(_TCP_STATES[states[0]], _TCP_STATES[states[1]]) if proto == _TCP else None,
         packets=(packets[0], packets[1]),
     )
+    if not flags & _NAT:
+        return connection
+    nat_ip, nat_port = entry["nat_ip"], entry["nat_port"]
+    assert isinstance(nat_ip, tuple)
+    assert isinstance(nat_port, tuple)
+    kind = "snat" if flags & ConnFlag.SNAT else "dnat"
+    addresses[0 if kind == "snat" else 1] = _address(family, nat_ip)
+    translated = _ends(addresses, list(nat_port), is_icmp=is_icmp)
+    binding = Binding(zone, proto, kind, ends, translated, _state(connection), connection.timeout_s)
+    return replace(connection, binding=binding)
+
+
+def _ends(
+    addresses: Sequence[IPv4Address | IPv6Address], ports: Sequence[int], *, is_icmp: bool
+) -> Ends:
+    """Ends from both addresses and ports; of ICMP the first port is the identifier."""
+    if is_icmp:
+        return Ends(addresses[0], addresses[1], (0, 0), ports[0])
+    return Ends(addresses[0], addresses[1], (ports[0], ports[1]), None)
+
+
+def _state(connection: Connection) -> str:
+    if connection.states is None:
+        return "both ways" if connection.answered else "one way"
+    originator, responder = connection.states
+    return originator if originator == responder else f"{originator}/{responder}"
 
 
 def _address(family: int, words: tuple[int, ...]) -> IPv4Address | IPv6Address:

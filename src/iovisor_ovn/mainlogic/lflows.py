@@ -13,7 +13,7 @@ from uuid import UUID
 
 import ovs.vlog
 
-from iovisor_ovn.abi import Limit
+from iovisor_ovn.abi import Limit, Word
 from iovisor_ovn.compiler.image import Image
 from iovisor_ovn.compiler.patterns import Pattern, Unexecutable, compile_conjunction
 from iovisor_ovn.compiler.programs import ProgramCompiler
@@ -290,6 +290,8 @@ class FlowTable:
         compiler = ProgramCompiler(
             names, flow.egress, flow.table, datapath.is_router, self._verb_number,
             self.explicit_output, self._counter_number,
+            # As ovn-controller has it (controller/lflow.c, get_common_nat_zone).
+            common_zone=Word.SNAT_ZONE if datapath.has_snat_zone else Word.DNAT_ZONE,
         )  # fmt: skip
         why = None
         try:

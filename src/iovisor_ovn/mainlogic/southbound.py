@@ -68,12 +68,13 @@ class Row(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Datapath:
-    """A logical switch or router."""
+    """A logical switch or router. An operator may have named a router's zone for SNAT."""
 
     uuid: UUID
     key: int
     name: str
     is_router: bool
+    has_snat_zone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,7 @@ def read_datapath(row: Row) -> Datapath:
         key=_key(row, "tunnel_key"),
         name=external_ids.get("name", ""),
         is_router="logical-router" in external_ids or _text(row, "type") == "logical-router",
+        has_snat_zone="snat-ct-zone" in external_ids,
     )
 
 

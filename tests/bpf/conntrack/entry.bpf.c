@@ -18,6 +18,8 @@ struct verb {
 	__u32 zone;
 	__u32 flags;
 	__u32 marks[MARK_WORDS]; /* T_CT_MARK and on */
+	__u32 nat_ports; /* T_NAT_PORTS */
+	__u32 nat_ip[4]; /* T_NAT_IP0 and on */
 };
 
 /* What to run. Written by the test. */
@@ -57,7 +59,7 @@ static __always_inline int call(struct __sk_buff *skb, struct machine *m,
 	case OP_CT_COMMIT:
 		return ct_commit(skb, verb->zone, verb->flags);
 	case OP_CT_NAT:
-		return ct_commit_nat(skb, verb->zone);
+		return ct_nat(skb, verb->zone, verb->flags);
 	case OP_CT_CLEAR:
 		for (int word = W_CT_STATE; word <= W_CT_LABEL3; word++)
 			m->w[word] = 0;
@@ -88,9 +90,13 @@ int entry(struct __sk_buff *skb)
 
 		if (!verb->op)
 			break;
-		if (verb->flags)
+		if (verb->flags) {
 			__builtin_memcpy(&m->w[T_CT_MARK], verb->marks,
 					 sizeof(verb->marks));
+			__builtin_memcpy(&m->w[T_NAT_IP0], verb->nat_ip,
+					 sizeof(verb->nat_ip));
+			m->w[T_NAT_PORTS] = verb->nat_ports;
+		}
 		outcome->results[i] = call(skb, m, verb);
 		__builtin_memcpy(outcome->ct[i], &m->w[W_CT_STATE],
 				 sizeof(outcome->ct[i]));

@@ -133,7 +133,7 @@ ROWS = [
     Row("neighbour advertisement", ETHER / IP6 / ICMPv6ND_NA(tgt="fd00::9") / ICMPv6NDOptMTU()
         / ICMPv6NDOptDstLLAddr(lladdr="02:00:00:00:00:44"), 0x86DD,
         ip6(58, PacketClass.ICMP6) | {Word.L4: 136 << 16, Word.ND_TARGET0: 0xFD000000,
-        Word.ND_TARGET3: 9, Word.ND_HI: 0x0200, Word.ND_TLL_LO: 0x44}),
+        Word.ND_TARGET3: 9, Word.ND_HI: 0x0200, Word.ND_TLL_LO: 0x44, Word.ICMP_ID: 0xA000}),
     Row("solicitation without options", ETHER / IP6 / ICMPv6ND_NS(tgt="fd00::9"), 0x86DD,
         ip6(58, PacketClass.ICMP6) | {Word.L4: 135 << 16, Word.ND_TARGET0: 0xFD000000,
         Word.ND_TARGET3: 9}),

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from iovisor_ovn.abi import ConnFlag
 from iovisor_ovn.abi.structs import STRUCTS
-from iovisor_ovn.dataplane.conntrack import Conntrack
+from iovisor_ovn.dataplane.conntrack import Binding, Conntrack, Ends
 
 if TYPE_CHECKING:
     from iovisor_ovn.dataplane.maps import Map
 
 _NOW_NS = 1_000_000_000_000
-_KEY, _CONN = STRUCTS["conn_key"], STRUCTS["conn"]
+_KEY, _CONN, _ZONE = STRUCTS["conn_key"], STRUCTS["conn"], STRUCTS["ct_zone"]
 
 
 class _Table:
@@ -29,7 +30,7 @@ class _Table:
         return list(self.content.items())
 
     def lookup(self, key: bytes) -> bytes:
-        return self.content.get(key, bytes(4))
+        return self.content.get(key, bytes(_ZONE.size))
 
     def update(self, key: bytes, value: bytes) -> None:
         self.content[key] = value
@@ -83,7 +84,7 @@ def test_dead_entries_are_not_shown(tables: dict[str, _Table], connections: Conn
         _key(zone=2): _conn(epoch=1),
         _key(zone=3): _conn(epoch=1),
     }
-    tables["ct_zones"].content[struct.pack("=I", 3)] = struct.pack("=I", 1)
+    tables["ct_zones"].content[struct.pack("=I", 3)] = _ZONE.pack(epoch=1, natted=1)
     assert [item.zone for item in connections.dump()] == [3]
     assert (connections.count(), connections.count(1)) == (1, 0)
 
@@ -101,10 +102,59 @@ def test_flush_goes_round_after_the_last_epoch(
     tables: dict[str, _Table], connections: Conntrack
 ) -> None:
     """The counter has 32 bits; other zones keep theirs."""
-    tables["ct_zones"].content[struct.pack("=I", 9)] = struct.pack("=I", 0xFFFFFFFF)
+    tables["ct_zones"].content[struct.pack("=I", 9)] = _ZONE.pack(epoch=0xFFFFFFFF, natted=1)
     connections.flush(9)
     connections.flush(8)
     assert tables["ct_zones"].content == {
-        struct.pack("=I", 9): struct.pack("=I", 0),
-        struct.pack("=I", 8): struct.pack("=I", 1),
+        struct.pack("=I", 9): _ZONE.pack(epoch=0),
+        struct.pack("=I", 8): _ZONE.pack(epoch=1),
     }
+
+
+def _natted(kind: ConnFlag, *, reversed_: bool = False) -> tuple[bytes, bytes]:
+    """An entry from 1:10 to 2:20 (or the other way about) that NAT gives address 9, port 30."""
+    key = _KEY.pack(
+        zone=1, family=4 | 0x40 | 0x80 * reversed_, proto=6, port=(10, 20), addr0=(0, 0, 0, 1),
+        addr1=(0, 0, 0, 2),
+    )  # fmt: skip
+    ports = (30, 20) if kind == ConnFlag.SNAT else (10, 30)
+    value = _CONN.pack(
+        expires_ns=_NOW_NS + 5_000_000_000, flags=kind | reversed_, nat_ip=(0, 0, 0, 9),
+        nat_port=ports, state=(4, 2),
+    )  # fmt: skip
+    return key, value
+
+
+def test_bindings_tell_both_forms_of_a_connection(
+    tables: dict[str, _Table], connections: Conntrack
+) -> None:
+    """As the originator sends and as it is sent on; the entry for the answers is not shown."""
+    key, value = _natted(ConnFlag.SNAT)
+    tables["ct_conns"].content[key] = value
+    tables["ct_conns"].content[_key()] = _conn()
+    alias = _CONN.pack(
+        expires_ns=_NOW_NS + 5_000_000_000, flags=ConnFlag.ALIAS | ConnFlag.SNAT,
+        nat_ip=(0, 0, 0, 1), nat_port=(10, 20),
+    )  # fmt: skip
+    tables["ct_conns"].content[_KEY.pack(zone=1, family=0xC4, proto=6, port=(20, 30))] = alias
+    assert connections.count() == 2
+    assert list(connections.bindings()) == [
+        Binding(
+            zone=1, protocol=6, kind="snat", state="ESTABLISHED/SYN_SENT", expires_s=5.0,
+            original=Ends(IPv4Address(1), IPv4Address(2), (10, 20), None),
+            translated=Ends(IPv4Address(9), IPv4Address(2), (30, 20), None),
+        )
+    ]  # fmt: skip
+    assert list(connections.bindings(2)) == []
+
+
+def test_binding_of_a_destination_opened_by_the_second_end(
+    tables: dict[str, _Table], connections: Conntrack
+) -> None:
+    """The order of a key says nothing of who opened."""
+    key, value = _natted(ConnFlag.DNAT, reversed_=True)
+    tables["ct_fresh"].content[key] = value
+    (binding,) = connections.bindings(1)
+    assert binding.kind == "dnat"
+    assert binding.original == Ends(IPv4Address(2), IPv4Address(1), (20, 10), None)
+    assert binding.translated == Ends(IPv4Address(2), IPv4Address(9), (10, 30), None)
