@@ -36,6 +36,7 @@ from iovisor_ovn.compiler.reference import Reference
 from iovisor_ovn.compiler.sets import Dimension, Member, space_width
 from iovisor_ovn.dataplane import libbpf
 from iovisor_ovn.dataplane.machine import OBJECT_PATH, Machine
+from iovisor_ovn.demo import until
 
 __all__ = [
     "EGRESS",
@@ -88,6 +89,8 @@ class Wire:
         _ip("link", "add", name, "type", "veth", "peer", "name", f"{name}p")
         for end in (name, f"{name}p"):
             _ip("link", "set", end, "mtu", "65000", "up")
+        # Before the kernel has noticed the carrier, what is sent is dropped.
+        until(lambda: " UP " in _ip("-br", "link", "show", name), f"{name} is up")
         self.ifindex = socket.if_nametoindex(name)
         self._listener = _packet_socket(f"{name}p")
         self._sender = _packet_socket(name, listen=False)
@@ -348,9 +351,10 @@ def _enter(fd: int) -> None:
     assert result == 0, os.strerror(ctypes.get_errno())
 
 
-def _ip(*arguments: str) -> None:
+def _ip(*arguments: str) -> str:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
+    return done.stdout
 
 
 def _packet_socket(device: str, *, listen: bool = True) -> socket.socket:
