@@ -31,6 +31,7 @@ _TABLES = {
     "devices": "devices",
     "macs": "learned MAC addresses",
     "neighbours": "neighbours",
+    "leases": "DHCP leases",
     "counters": "counters",
     "drops": "dropped packets",
 }

@@ -31,6 +31,8 @@ _POOL, _HOST, _ADDR = STRUCTS["dhcp_pool"], STRUCTS["dhcp_host"], STRUCTS["dhcp_
 _CLIENT, _LEASE = STRUCTS["dhcp_client"], STRUCTS["dhcp_lease"]
 _LOCK = bytes(8)  # struct dhcp_slot: the spin lock before the lease, which the kernel leaves out
 _U32 = struct.Struct("=I")
+_ADDR_WORDS = struct.Struct("=II")
+_EXPIRES = struct.Struct("=8xQ")  # behind the lock
 _ID_FOLDED = 255
 _OPTION_SIZE_MAX = 255
 _NETMASK, _ROUTER, _DNS, _DOMAIN, _MTU, _BROADCAST = 1, 3, 6, 15, 26, 28
@@ -157,8 +159,7 @@ class DhcpServers:
         key = _U32.pack(pool)
         written = self._pools.lookup(key)
         assert written is not None, "an array has every pool"
-        epoch = _POOL.unpack(written)["epoch"]
-        assert isinstance(epoch, int)
+        epoch = _POOL.numbers(written)["epoch"]
         mac_hi, mac_lo = _mac_words(settings.server_mac)
         options = settings.options()
         value = _POOL.pack(
@@ -227,20 +228,27 @@ class DhcpServers:
         """
         oldest_ns = self._clock() - int(GRACE_S * 1e9)
         dead = []
-        for lease in self.leases():
-            settings = self._settings.get(lease.pool)
-            if settings is None:
-                is_dead = self._off_since.get(lease.pool, self._started) <= oldest_ns
-            else:
-                is_dead = lease.expires_s <= -GRACE_S and not _allows(settings, lease.ip)
-            if is_dead:
-                dead.append(_ADDR.pack(pool=lease.pool, ip=int(lease.ip)))
+        for key, value in self._leases.items():
+            pool, ip = _ADDR_WORDS.unpack(key)
+            (expires_ns,) = _EXPIRES.unpack_from(value)
+            if self._is_dead(pool, ip, expires_ns, oldest_ns):
+                dead.append(key)
         self._leases.delete_many(b"".join(dead))
         if dead:
             hints = self._groups.keys()
             gone = [key for key in hints if _pool_of(key) not in self._settings]
             self._groups.delete_many(b"".join(gone))
         return len(dead)
+
+    def _is_dead(self, pool: int, ip: int, expires_ns: int, oldest_ns: int) -> bool:
+        settings = self._settings.get(pool)
+        if settings is None:
+            return self._off_since.get(pool, self._started) <= oldest_ns
+        return expires_ns <= oldest_ns and not _allows(settings, IPv4Address(ip))
+
+    def pools_with_leases(self) -> set[int]:
+        """Pools that anything is known of, of servers that are gone too."""
+        return set(map(_pool_of, self._leases.keys()))
 
     def _forget_hints(self, pools: Iterable[int]) -> None:
         """Let the search for free addresses look at all of them again."""
@@ -332,24 +340,15 @@ def _write_lease(lease: Lease, client: bytes, now_ns: int) -> bytes:
 
 
 def _read_lease(key: bytes, value: bytes, now_ns: int) -> Lease:
-    addr, entry = _ADDR.unpack(key), _LEASE.unpack(value)
-    pool, ip, expires_ns = addr["pool"], addr["ip"], entry["expires_ns"]
-    size, mac_hi, mac_lo, state = entry["size"], entry["mac_hi"], entry["mac_lo"], entry["state"]
-    identity = entry["id"]
-    assert isinstance(pool, int)
-    assert isinstance(ip, int)
-    assert isinstance(expires_ns, int)
-    assert isinstance(size, int)
-    assert isinstance(mac_hi, int)
-    assert isinstance(mac_lo, int)
-    assert isinstance(state, int)
-    assert isinstance(identity, tuple)
+    addr, entry = _ADDR.numbers(key), _LEASE.numbers(value)
+    size = entry["size"]
+    identity = value[_LEASE.offset_of("id") :][: min(size, Limit.DHCP_ID)]
     return Lease(
-        pool=pool,
-        ip=IPv4Address(ip),
-        mac=(mac_hi << 32 | mac_lo).to_bytes(6).hex(":"),
-        client_id=bytes(identity[: min(size, Limit.DHCP_ID)]) if size else None,
-        state=DhcpState(state),
-        expires_s=(expires_ns - now_ns) / 1e9,
+        pool=addr["pool"],
+        ip=IPv4Address(addr["ip"]),
+        mac=(entry["mac_hi"] << 32 | entry["mac_lo"]).to_bytes(6).hex(":"),
+        client_id=identity if size else None,
+        state=DhcpState(entry["state"]),
+        expires_s=(entry["expires_ns"] - now_ns) / 1e9,
         is_folded=size == _ID_FOLDED,
     )

@@ -9,6 +9,7 @@ language, multicast groups, neighbours. Nothing here touches the kernel or the o
 from collections.abc import Collection, Iterator, Mapping
 
 from iovisor_ovn.config.topology import (
+    Dhcp,
     Endpoint,
     Firewall,
     LoadBalancer,
@@ -21,6 +22,7 @@ from iovisor_ovn.config.topology import (
     Topology,
 )
 from iovisor_ovn.errors import LanguageError, Problem, TopologyError
+from iovisor_ovn.modules.dhcp import emit_dhcp
 from iovisor_ovn.modules.emission import Emission, Peer
 from iovisor_ovn.modules.firewall import emit_firewall, rule_match
 from iovisor_ovn.modules.loadbalancer import emit_load_balancer
@@ -33,12 +35,15 @@ __all__ = ["Emission", "emit"]
 
 
 def emit(
-    topology: Topology, dead: Mapping[str, Collection[tuple[int, int]]] | None = None
+    topology: Topology,
+    dead: Mapping[str, Collection[tuple[int, int]]] | None = None,
+    pools: Mapping[str, int] | None = None,
 ) -> Mapping[str, Emission]:
     """What each module of a chain gives to the machine, by the module's name.
 
     ``dead`` names load balancers' backends that get no connections: positions of VIP and backend.
-    Raises TopologyError when a firewall's match is none.
+    ``pools`` says under which number the machine knows the pool of a DHCP server: without it the
+    flows are good for being checked only. Raises TopologyError when a firewall's match is none.
     """
     problems = [
         problem
@@ -50,7 +55,13 @@ def emit(
         raise TopologyError(topology.source, problems)
     peers = _peers(topology)
     return {
-        module.name: _emit(module, peers, topology.source, (dead or {}).get(module.name, ()))
+        module.name: _emit(
+            module,
+            peers,
+            topology.source,
+            (dead or {}).get(module.name, ()),
+            (pools or {}).get(module.name, 0),
+        )
         for module in topology.modules
     }
 
@@ -84,6 +95,7 @@ def _emit(
     peers: Mapping[Endpoint, Peer],
     source: str,
     dead: Collection[tuple[int, int]],
+    pool: int,
 ) -> Emission:
     def peer(port: str) -> Peer:
         return peers.get(Endpoint(module.name, port), Peer())
@@ -101,6 +113,8 @@ def _emit(
             return emit_one_to_one_nat(module.name, nat, peer(nat.inside))
         case LoadBalancer() as balancer:
             return emit_load_balancer(module.name, balancer, peer(balancer.servers), dead)
+        case Dhcp() as dhcp:
+            return emit_dhcp(module.name, dhcp, pool)
         case Null() as null:
             return emit_null(module.name, null, module.ports)
         case other:

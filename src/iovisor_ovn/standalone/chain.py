@@ -14,6 +14,7 @@ import ovs.vlog
 
 from iovisor_ovn.config.topology import ExternalInterface, Topology
 from iovisor_ovn.dataplane.conntrack import Conntrack
+from iovisor_ovn.dataplane.dhcp import DhcpServers
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.errors import DataplaneError, DeviceError, Problem, TopologyError
 from iovisor_ovn.mainlogic.collector import Collector
@@ -24,6 +25,7 @@ from iovisor_ovn.modules import Emission, emit
 from iovisor_ovn.modules.emission import port_name
 from iovisor_ovn.standalone.ageing import Ageing
 from iovisor_ovn.standalone.health import Health
+from iovisor_ovn.standalone.pools import Pools
 from iovisor_ovn.standalone.rows import CHASSIS, Keys, Rows, chain_rows, datapath_uuid, differences
 from iovisor_ovn.standalone.store import Store
 from iovisor_ovn.vswitch import NetDevices
@@ -59,6 +61,7 @@ class Chain:
         self._interfaces: dict[str, Device] = {}
         self._flow_counts: dict[str, int] = {}
         self._zone_users: frozenset[str] = frozenset()
+        self.pools = Pools(DhcpServers(machine.maps), store.pools)
         self.health = Health(self.pipeline, self._health_changed)
         self._pump = PacketPump(
             self.pipeline, lambda _fact, _now: None, lambda _index: None, self.health.receive
@@ -76,7 +79,8 @@ class Chain:
         """
         self.devices.run()
         interfaces = self._find_devices(topology)
-        emissions = emit(topology, self.health.dead_in(topology))
+        pools = self.pools.assign(topology)
+        emissions = emit(topology, self.health.dead_in(topology), pools)
         keys = self._keys.copy()
         rows = chain_rows(topology, emissions, keys)
         before = (self._rows, self._interfaces)
@@ -84,10 +88,12 @@ class Chain:
         # Until the new topology is in force, the old one's zones are not given up.
         self._zones.assign(zone_users | self._zone_users, {})
         try:
+            self.pools.put(topology)
             self._update(rows, interfaces)
             self._require_whole(topology)
         except (DataplaneError, TopologyError):
             self._update(*before)
+            self.pools.put(self.topology)
             self._zones.assign(self._zone_users, {})
             raise
         self.topology, self._keys, self._zone_users = topology, keys, zone_users
@@ -96,7 +102,7 @@ class Chain:
         self._ageing.follow(topology)
         self.health.follow(topology)
         self.pipeline.counters.keep({name for e in emissions.values() for name in e.counters})
-        self._store.save(self._zones.differences({}))
+        self._store.save(self._zones.differences({}), self.pools.numbers)
         _log.info(
             f"topology_applied source={topology.source} modules={len(topology.modules)} "
             f"flows={len(self.pipeline.flows.flows)} entries={self.pipeline.image.entry_count}"
@@ -110,7 +116,8 @@ class Chain:
     def _health_changed(self) -> None:
         """Give new connections to the backends that are alive now."""
         assert self.topology is not None
-        emissions = emit(self.topology, self.health.dead_in(self.topology))
+        pools = self.pools.assign(self.topology)
+        emissions = emit(self.topology, self.health.dead_in(self.topology), pools)
         try:
             self._update(chain_rows(self.topology, emissions, self._keys), self._interfaces)
         except DataplaneError as error:
@@ -155,6 +162,7 @@ class Chain:
         self._follow_devices()
         self._pump.run(time.monotonic())
         self._ageing.run()
+        self.pools.run()
         self.health.run()
         self._collector.run()
 
@@ -163,6 +171,7 @@ class Chain:
         poller.fd_wait(self.devices.fileno(), ovs.poller.POLLIN)
         self._pump.wait(poller)
         self._ageing.wait(poller)
+        self.pools.wait(poller)
         self.health.wait(poller)
         self._collector.wait(poller)
 

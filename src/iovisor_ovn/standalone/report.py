@@ -5,7 +5,7 @@ import time
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, TypedDict
 
-from iovisor_ovn.abi import DROP_TEXT, STRUCTS
+from iovisor_ovn.abi import DROP_TEXT, STRUCTS, DhcpState
 from iovisor_ovn.mainlogic.neighbours import mac_text
 from iovisor_ovn.modules.emission import port_name
 
@@ -68,6 +68,17 @@ class NeighbourReport(TypedDict):
     idle_s: int
 
 
+class LeaseReport(TypedDict):
+    """An address that a DHCP server gave away; ``client_id`` in hexadecimal digits, or empty."""
+
+    module: str
+    ip: str
+    mac: str
+    client_id: str
+    state: str
+    expires_s: int
+
+
 class CounterReport(TypedDict):
     """What a module has counted."""
 
@@ -94,6 +105,7 @@ class ChainReport(TypedDict):
     devices: list[DeviceReport]
     macs: list[MacReport]
     neighbours: list[NeighbourReport]
+    leases: list[LeaseReport]
     counters: list[CounterReport]
     drops: list[DropReport]
 
@@ -123,6 +135,7 @@ def report(chain: "Chain") -> ChainReport:
         devices=_devices(chain),
         macs=_macs(chain),
         neighbours=_neighbours(chain),
+        leases=_leases(chain),
         counters=_counters(chain),
         drops=[
             DropReport(reason=reason.name.lower(), packets=packets, text=DROP_TEXT[reason])
@@ -160,6 +173,23 @@ def _counters(chain: "Chain") -> list[CounterReport]:
             CounterReport(module=module, what=what, packets=count.packets, bytes=count.bytes)
         )
     return found
+
+
+def _leases(chain: "Chain") -> list[LeaseReport]:
+    """Leases in force; what has ended is left out."""
+    found = [
+        LeaseReport(
+            module=module,
+            ip=str(lease.ip),
+            mac="" if lease.state is DhcpState.DECLINED else lease.mac,
+            client_id=(lease.client_id or b"").hex(),
+            state=lease.state.name.lower(),
+            expires_s=int(lease.expires_s),
+        )
+        for module, lease in chain.pools.leases()
+        if lease.expires_s > 0
+    ]
+    return sorted(found, key=lambda row: (row["module"], IPv4Address(row["ip"])))
 
 
 class _Names:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a chain's next process needs to know, in a file: the numbers of its conntrack zones.
+"""What a chain's next process needs to know, in a file: the numbers of its zones and pools.
 
-Connections live in pinned maps under the zone's number; a module that came back with another
-number would lose them.
+Connections live in pinned maps under their zone's number, leases under their pool's; a module that
+came back with another number would lose them.
 """
 
 import json
@@ -23,19 +23,21 @@ class Store:
         """Read ``path``; one that is missing or unreadable holds nothing."""
         self._path = path
         self.zones: dict[str, str] = {}
+        self.pools: dict[str, int] = {}
         try:
             content = json.loads(path.read_text())
             self.zones = {str(key): str(value) for key, value in content["zones"].items()}
+            self.pools = {str(key): int(value) for key, value in content["pools"].items()}
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             _log.warn(f"state_unreadable path={path} error={error}")
 
-    def save(self, zones: Mapping[str, str | None]) -> None:
-        """Write the zones, in the form in which `Zones.restore` takes them."""
+    def save(self, zones: Mapping[str, str | None], pools: Mapping[str, int]) -> None:
+        """Write the zones, in the form in which `Zones.restore` takes them, and the pools."""
         new = self._path.with_suffix(".new")
         try:
-            new.write_text(json.dumps({"zones": zones}))
+            new.write_text(json.dumps({"zones": zones, "pools": pools}))
             new.replace(self._path)
         except OSError as error:
             _log.warn(f"state_not_written path={self._path} error={error}")

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Address pools of a chain's DHCP servers: settings into force, leases under lasting numbers.
+
+A module's pool has the same number for as long as there are leases of it, since they carry it: also
+when the module is taken out of the chain and put in again, or a new process takes over.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+
+import ovs.poller
+
+from iovisor_ovn.abi import Limit
+from iovisor_ovn.config.topology import Dhcp, Topology
+from iovisor_ovn.dataplane.dhcp import DhcpServers, DhcpSettings, Lease
+from iovisor_ovn.errors import MapFullError
+
+__all__ = ["EVERY_S", "Pools"]
+
+#: Leases that nobody can come back to are looked for this often.
+EVERY_S = 60.0
+
+
+class Pools:
+    """What the machine knows of the DHCP modules of one chain."""
+
+    def __init__(self, servers: DhcpServers, numbers: Mapping[str, int]) -> None:
+        """``numbers`` are those of the process before, by module."""
+        self.servers = servers
+        self.numbers = dict(numbers)
+        self._in_force: dict[str, DhcpSettings] = {}
+        self._due = time.monotonic() + EVERY_S
+
+    def assign(self, topology: Topology) -> dict[str, int]:
+        """Give each DHCP module a number, by module. Raises MapFullError: there are no more."""
+        for name, _dhcp in _dhcp_modules(topology):
+            if name not in self.numbers:
+                taken = set(self.numbers.values())
+                free = next((n for n in range(Limit.DHCP_POOLS) if n not in taken), None)
+                if free is None:
+                    raise MapFullError("dhcp_pools", Limit.DHCP_POOLS)
+                self.numbers[name] = free
+        return {name: self.numbers[name] for name, _dhcp in _dhcp_modules(topology)}
+
+    def put(self, topology: Topology | None) -> None:
+        """Put the settings of a topology into force, whose modules have their numbers.
+
+        Raises MapFullError; some are in force then, and a call with the topology before mends that.
+        """
+        wanted = {} if topology is None else dict(_dhcp_modules(topology))
+        for name in self._in_force.keys() - wanted.keys():
+            self.servers.remove(self.numbers[name])
+            del self._in_force[name]
+        for name, dhcp in wanted.items():
+            settings = _settings(dhcp)
+            if self._in_force.get(name) != settings:
+                self.servers.put(self.numbers[name], settings)
+                self._in_force[name] = settings
+
+    def leases(self) -> Iterator[tuple[str, Lease]]:
+        """Leases with the name of the module that gave them."""
+        names = {self.numbers[name]: name for name in self._in_force}
+        for lease in self.servers.leases():
+            if lease.pool in names:
+                yield names[lease.pool], lease
+
+    def run(self) -> None:
+        """Forget what nobody needs any more, if it is time."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + EVERY_S
+            self.sweep()
+
+    def wait(self, poller: ovs.poller.Poller) -> None:
+        """Wake the poller when it is time."""
+        poller.timer_wait(max(0, int((self._due - time.monotonic()) * 1000) + 1))
+
+    def sweep(self) -> None:
+        """Forget leases of modules that are gone, then their numbers."""
+        self.servers.sweep()
+        in_use = self.servers.pools_with_leases()
+        for name in self.numbers.keys() - self._in_force.keys():
+            if self.numbers[name] not in in_use:
+                del self.numbers[name]
+
+
+def _dhcp_modules(topology: Topology) -> Iterator[tuple[str, Dhcp]]:
+    for module in topology.modules:
+        if isinstance(module.config, Dhcp):
+            yield module.name, module.config
+
+
+def _settings(dhcp: Dhcp) -> DhcpSettings:
+    return DhcpSettings(
+        server=dhcp.server,
+        server_mac=dhcp.server_mac,
+        first=dhcp.first,
+        last=dhcp.last,
+        lease_s=dhcp.lease_time_s,
+        router=dhcp.router,
+        dns=dhcp.dns,
+        domain_name=dhcp.domain_name,
+        mtu=dhcp.mtu,
+        reservations={entry.mac: entry.ip for entry in dhcp.reservations},
+    )
