@@ -15,6 +15,7 @@ The last frame that a run emits is what ``run`` returns; copies of it really lea
 wires, whose far ends listen. A datapath index is used once, so tests do not see each other.
 """
 
+import contextlib
 import ctypes
 import itertools
 import os
@@ -49,6 +50,7 @@ __all__ = [
     "build",
     "inside",
     "load",
+    "run_ip",
 ]
 
 EGRESS = int(Limit.EGRESS)
@@ -62,7 +64,9 @@ _GSO_SEGS_AT, _GSO_SIZE_AT = 164, 176
 _CHECKSUM_COMPLETE = 1 << 2  # BPF_F_TEST_SKB_CHECKSUM_COMPLETE
 _DATA_MAX = 1 << 17
 _CLONE_NEWNET = 0x40000000
-_PACKET_AUXDATA, _SOL_PACKET = 8, 263
+_PACKET_AUXDATA, _PACKET_VNET_HDR, _SOL_PACKET = 8, 15, 263
+_PACKET_OUTGOING = 4
+_VNET_HDR_SIZE = 10
 _TP_STATUS_VLAN_VALID = 1 << 4
 _AUXDATA = struct.Struct("=IIIHHHH")
 _SENTINEL = b"\xff" * 6 + b"\x02sentry"[:6] + b"\x88\xb5" + b"end of what was sent".ljust(46, b".")
@@ -86,14 +90,33 @@ class Wire:
     def __init__(self, name: str) -> None:
         """Make the pair ``name`` and ``name``p; the namespace must be entered."""
         self.name = name
-        _ip("link", "add", name, "type", "veth", "peer", "name", f"{name}p")
+        run_ip("link", "add", name, "type", "veth", "peer", "name", f"{name}p")
         for end in (name, f"{name}p"):
-            _ip("link", "set", end, "mtu", "65000", "up")
+            run_ip("link", "set", end, "mtu", "65000", "up")
         # Before the kernel has noticed the carrier, what is sent is dropped.
-        until(lambda: " UP " in _ip("-br", "link", "show", name), f"{name} is up")
+        until(lambda: " UP " in run_ip("-br", "link", "show", name), f"{name} is up")
         self.ifindex = socket.if_nametoindex(name)
         self._listener = _packet_socket(f"{name}p")
         self._sender = _packet_socket(name, listen=False)
+        self._far = _packet_socket(f"{name}p", listen=False)
+        self._far.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+        self._tap = _packet_socket(name)
+
+    def put(self, frame: bytes, header: bytes | None = None) -> None:
+        """Send a frame from the far end; it has been worked on when this returns.
+
+        ``header`` is a virtio_net_hdr. The caller runs on one CPU: it sees the frame come in on
+        the near end only when that CPU is done with it.
+        """
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._tap.recv(1)
+        self._far.send((header or bytes(_VNET_HDR_SIZE)) + frame)
+        while True:
+            arrived, _, _ = select.select([self._tap], [], [], 5)
+            assert arrived, f"nothing comes in through {self.name}"
+            if self._tap.recvfrom(1)[1][2] != _PACKET_OUTGOING:
+                return
 
     def received(self) -> list[bytes]:
         """Frames that came out since the last call, VLAN tags put back where they were."""
@@ -103,8 +126,10 @@ class Wire:
         while time.monotonic() < deadline:
             select.select([self._listener], [], [], 1)
             try:
-                data, ancillary, _flags, _address = self._listener.recvmsg(1 << 17, 256)
+                data, ancillary, _flags, address = self._listener.recvmsg(1 << 17, 256)
             except BlockingIOError:
+                continue
+            if address[2] == _PACKET_OUTGOING:
                 continue
             if data == _SENTINEL:
                 return frames
@@ -113,8 +138,8 @@ class Wire:
 
     def close(self) -> None:
         """Close the sockets; the namespace takes the devices along."""
-        self._listener.close()
-        self._sender.close()
+        for item in (self._listener, self._sender, self._far, self._tap):
+            item.close()
 
 
 class Datapath:
@@ -181,7 +206,7 @@ class Rig:
         with inside(namespace):
             # Neighbour discovery of the wires themselves would come between.
             Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
-            _ip("link", "set", "lo", "up")
+            run_ip("link", "set", "lo", "up")
             self.wires = [Wire(f"wire{number}") for number in range(n_wires)]
 
     def close(self) -> None:
@@ -351,7 +376,8 @@ def _enter(fd: int) -> None:
     assert result == 0, os.strerror(ctypes.get_errno())
 
 
-def _ip(*arguments: str) -> str:
+def run_ip(*arguments: str) -> str:
+    """Call the tool of iproute2; what it says."""
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
     return done.stdout

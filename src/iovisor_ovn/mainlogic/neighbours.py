@@ -75,10 +75,15 @@ class NeighbourTable:
     datapath that is no longer local, before the index stands for another.
     """
 
-    def __init__(self, machine: Machine, world: World) -> None:
-        """Write into ``machine``."""
+    def __init__(self, machine: Machine, world: World, *, rows_follow: bool = True) -> None:
+        """Write into ``machine``.
+
+        ``rows_follow``: what the machine learns becomes rows, and goes when they go. Otherwise it
+        goes with the port behind which it was learned.
+        """
         self._machine = machine
         self._world = world
+        self._rows_follow = rows_follow
         self._rows: dict[UUID, Place] = {}
         self._known: dict[Place, _Known] = {}
         self._of_port: dict[UUID, dict[str, set[Place]]] = {}
@@ -207,6 +212,8 @@ class NeighbourTable:
         index = self._world.local.get(port.datapath)
         if index is None:
             return
+        if not self._rows_follow:
+            self.forget_learned(index, port.key)
         known = port.name in self._of_port.get(port.datapath, {})
         # Routers' ports may have neighbours that no row tells of yet.
         if known or self._world.datapaths[port.datapath].is_router:
@@ -215,6 +222,21 @@ class NeighbourTable:
             other = self._world.port_at(port.datapath, port.key)
             if other is not None:
                 self.port_is_here(other.datapath, other.name)
+
+    def forget_learned(self, index: int, port: int) -> None:
+        """Delete what the machine has learned behind a port; what rows say stays."""
+        table = self._machine.maps["fdb_entries"]
+        for key, value in table.items():
+            entry = _FDB_VALUE.unpack(value)
+            if key.startswith(index.to_bytes(4, "little")) and entry["port"] == port:
+                table.delete(key, missing_ok=True)
+        table = self._machine.maps["neighbours"]
+        prefix = index.to_bytes(4, "little") + port.to_bytes(4, "little")
+        for key, value in table.items():
+            if key.startswith(prefix):
+                entry = _VALUE.unpack(value)
+                if not entry["static_hi"] and not entry["static_lo"]:
+                    table.delete(key, missing_ok=True)
 
     # -- full maps -----------------------------------------------------------------------
 

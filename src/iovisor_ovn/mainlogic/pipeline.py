@@ -95,7 +95,7 @@ class Pipeline:
             extensions=extensions, counter_number=self.counters.number,
         )  # fmt: skip
         self.ports = PortMap(machine, self.world, self.image, self.sets, self._applier)
-        self.neighbours = NeighbourTable(machine, self.world)
+        self.neighbours = NeighbourTable(machine, self.world, rows_follow=not extensions)
         self._security = SecurityFlows(self.world, self.image, self.sets, self._set_use)
         self._topology_changed = False
         self._zones_changed = False

@@ -4,7 +4,8 @@
 ::
 
     ADMIT      frames for the port's MAC address and for groups
-    LEARN      neighbours from ARP and ND
+    KNOWN      whether the sender of ARP or ND is a neighbour already
+    LEARN      neighbours from ARP (RFC 826) and ND
     INPUT      what is for the router itself: ARP, ND, echo, unreachable ports; TTL exceeded
     ROUTE      longest prefix first: next hop, source address, MAC address, port
     RESOLVE    MAC address of the next hop
@@ -12,14 +13,14 @@
     SEND       out, or held while the next hop is asked for
 
 Registers: reg0 and xxreg0 hold the next hop, reg1 and xxreg1 the router's address on the way out,
-reg9[0] "too long". What the router sends of its own accord enters at ROUTE.
+reg9[0] "too long", reg9[1] "a neighbour already". What the router sends of its own accord enters
+at ROUTE.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
-    IPv4Interface,
     IPv4Network,
     IPv6Address,
     IPv6Interface,
@@ -32,10 +33,19 @@ from iovisor_ovn.modules.emission import Emission, FlowList, Neighbour, braces
 
 __all__ = ["RouteEntry", "emit_router", "link_local", "routes_of"]
 
-_ADMIT, _LEARN, _INPUT, _ROUTE, _RESOLVE, _MEASURE, _SEND = range(7)
+_ADMIT, _KNOWN, _LEARN, _INPUT, _ROUTE, _RESOLVE, _MEASURE, _SEND = range(8)
 _ETHERNET_BYTES = 14
 #: Priorities of ROUTE: those of prefixes begin here, two for each length.
 _FIRST_PREFIX = 10
+_NO_MAC = "00:00:00:00:00:00"
+#: Addresses that no packet on a wire has (RFC 1812, 5.3.7; RFC 4291, 2.5.2 and 2.5.3).
+_MARTIAN = (
+    "ip4.src == {0.0.0.0/8, 127.0.0.0/8, 224.0.0.0/4, 255.255.255.255}"
+    " || ip4.dst == {0.0.0.0/8, 127.0.0.0/8}"
+    " || ip6.src == {::, ::1, ff00::/8} || ip6.dst == {::, ::1}"
+)
+#: Frames and packets for more than one are not forwarded (RFC 1812, 5.3.4).
+_FOR_MANY = "(ip && eth.mcast) || ip4.dst == {224.0.0.0/4, 255.255.255.255} || ip6.dst == ff00::/8"
 #: ICMP messages that must not be answered by an error (RFC 1812 4.3.2.7, RFC 4443 2.4).
 _NO_ERROR4 = "icmp4 && icmp4.type == {3, 4, 5, 11, 12}"
 _NO_ERROR6 = "icmp6 && icmp6.type == {1, 2, 3, 4, 137}"
@@ -100,9 +110,9 @@ def emit_router(name: str, router: Router) -> Emission:
     routes = routes_of(router)
     answers = {port.name: _Answers(_own(port, ports, 4), _own(port, ports, 6)) for port in ports}
     _admit(flows, ports)
-    _learn(flows, ports, routes)
-    _input_neighbours(flows, ports)
-    _input_packets(flows, ports)
+    _learn(flows, ports, routes, answers)
+    _input_neighbours(flows, ports, answers)
+    _input_packets(flows, ports, answers)
     _ttl(flows, answers)
     _route(flows, ports, routes)
     _no_route(flows, ports, answers)
@@ -154,62 +164,88 @@ def _admit(flows: FlowList, ports: Sequence[RouterInterface]) -> None:
         )
 
 
-def _learn(flows: FlowList, ports: Sequence[RouterInterface], routes: Iterable[RouteEntry]) -> None:
-    on_link = {(route.port, route.network) for route in routes if route.next_hop is None}
-    for port in ports:
-        here = f"inport == {flows.port(port.name)}"
-        four = [address for address in port.addresses if isinstance(address, IPv4Interface)]
-        if four:
-            # Whoever uses our address is a fault to be seen elsewhere, not a neighbour.
-            own = braces(address.ip for address in four)
-            flows.add(_LEARN, 110, f"{here} && arp.spa == {own}", "next;")
-    learn = "put_arp(inport, arp.spa, arp.sha); next;"
+def _learn(flows: FlowList, ports: Sequence[RouterInterface], routes: Iterable[RouteEntry],
+           answers: _AnswersByPort) -> None:  # fmt: skip
+    """Whoever asks or answers the router becomes a neighbour; of others it believes news only."""
+    flows.add(_KNOWN, 50, "arp.op == {1, 2}", "reg9[1] = lookup_arp_ip(inport, arp.spa); next;")
+    flows.add(_KNOWN, 50, "nd_na", "reg9[1] = lookup_nd_ip(inport, nd.target); next;")
+    flows.add(_KNOWN, 0, "1", "next;")
+    # RFC 1812, 3.3.2: nobody is behind a group's address.
+    for sender in ("arp.sha", "nd.sll"):
+        flows.add(_LEARN, 110, f"{sender}[40]", "next;")
+    flows.add(_LEARN, 110, f"arp.sha == {_NO_MAC}", "next;")
+    flows.add(_LEARN, 110, "nd_na && (nd.tll[40] || eth.src[40])", "next;")
+    own4 = {address.ip for port in ports for address in port.addresses if address.version == 4}
+    own6 = {address.ip for port in ports for address in port.addresses if address.version == 6}
+    # Whoever uses our address is a fault to be seen elsewhere, not a neighbour.
+    if own4:
+        flows.add(_LEARN, 110, f"arp.spa == {braces(sorted(own4))}", "next;")
+    if own6:
+        own = braces(sorted(own6))
+        flows.add(_LEARN, 110, f"nd_ns && ip6.src == {own}", "next;")
+        flows.add(_LEARN, 110, f"nd_na && nd.target == {own}", "next;")
+        flows.add(
+            _LEARN,
+            100,
+            f"nd_ns && ip6.src != :: && nd.target == {own} && nd.sll != {_NO_MAC}",
+            "put_nd(inport, ip6.src, nd.sll); next;",
+        )
+        asked = f"nd_na && (reg9[1] == 1 || ip6.dst == {own})"
+        flows.add(_LEARN, 90, asked, "put_nd(inport, nd.target, eth.src); next;")
+        flows.add(
+            _LEARN,
+            100,
+            f"{asked} && nd.tll != {_NO_MAC}",
+            "put_nd(inport, nd.target, nd.tll); next;",
+        )
+    on_link = {
+        (route.port, IPv4Network(route.next_hop or route.network))
+        for route in routes
+        if route.network.version == 4
+    }
     for name, network in sorted(on_link, key=str):
-        if isinstance(network, IPv4Network):
-            here = f"inport == {flows.port(name)}"
-            known = f"arp.spa == {network}" if network.prefixlen else "arp.spa != 0.0.0.0"
-            flows.add(_LEARN, 100, f"{here} && arp.op == {{1, 2}} && {known}", learn)
-    flows.add(
-        _LEARN,
-        100,
-        "nd_na && nd.tll != 00:00:00:00:00:00",
-        "put_nd(inport, nd.target, nd.tll); next;",
-    )
-    flows.add(_LEARN, 90, "nd_na", "put_nd(inport, nd.target, eth.src); next;")
-    flows.add(
-        _LEARN,
-        100,
-        "nd_ns && ip6.src != :: && nd.sll != 00:00:00:00:00:00",
-        "put_nd(inport, ip6.src, nd.sll); next;",
-    )
+        if answers[name].four is None:
+            continue
+        known = f"arp.spa == {network}" if network.prefixlen else "arp.spa != 0.0.0.0"
+        flows.add(
+            _LEARN,
+            100,
+            f"inport == {flows.port(name)} && arp.op == {{1, 2}} && {known}"
+            f" && (reg9[1] == 1 || arp.tpa == {braces(sorted(own4))})",
+            "put_arp(inport, arp.spa, arp.sha); next;",
+        )
     flows.add(_LEARN, 0, "1", "next;")
 
 
-def _input_neighbours(flows: FlowList, ports: Sequence[RouterInterface]) -> None:
+def _input_neighbours(
+    flows: FlowList, ports: Sequence[RouterInterface], answers: _AnswersByPort
+) -> None:
     """ARP and neighbour discovery for the router's own addresses."""
     for port in ports:
         here = f"inport == {flows.port(port.name)}"
-        for address in port.addresses:
-            own = address.ip
-            if isinstance(own, IPv4Address):
+        own = {address.ip for address in port.addresses}
+        # A port without an address asks with another's, and is asked for it.
+        own |= {ip for ip in (answers[port.name].four, answers[port.name].six) if ip is not None}
+        for ip in sorted(own, key=str):
+            if isinstance(ip, IPv4Address):
                 flows.add(
                     _INPUT,
-                    90,
-                    f"{here} && arp.op == 1 && arp.tpa == {own}",
+                    120,
+                    f"{here} && arp.op == 1 && arp.tpa == {ip}",
                     "eth.dst = eth.src; eth.src = xreg0[0..47]; arp.op = 2; arp.tha = arp.sha;"
-                    f" arp.sha = xreg0[0..47]; arp.tpa = arp.spa; arp.spa = {own};"
+                    f" arp.sha = xreg0[0..47]; arp.tpa = arp.spa; arp.spa = {ip};"
                     " outport = inport; flags.loopback = 1; output;",
                 )
             else:
                 flows.add(
                     _INPUT,
-                    90,
-                    f"{here} && nd_ns && ip6.dst == {{{own}, {_solicited(own)}}}"
-                    f" && nd.target == {own}",
-                    f"nd_na_router {{ eth.src = xreg0[0..47]; ip6.src = {own}; nd.target = {own};"
+                    120,
+                    f"{here} && nd_ns && ip6.dst == {{{ip}, {_solicited(ip)}}}"
+                    f" && nd.target == {ip}",
+                    f"nd_na_router {{ eth.src = xreg0[0..47]; ip6.src = {ip}; nd.target = {ip};"
                     " nd.tll = xreg0[0..47]; outport = inport; flags.loopback = 1; output; };",
                 )
-    flows.add(_INPUT, 85, "arp || nd || nd_rs || nd_ra", "drop;")
+    flows.add(_INPUT, 110, "arp || nd || nd_rs || nd_ra", "drop;")
 
 
 def _solicited(address: IPv6Address) -> IPv6Address:
@@ -217,17 +253,12 @@ def _solicited(address: IPv6Address) -> IPv6Address:
     return IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | int(address) & 0xFFFFFF)
 
 
-def _input_packets(flows: FlowList, ports: Sequence[RouterInterface]) -> None:
+def _input_packets(
+    flows: FlowList, ports: Sequence[RouterInterface], answers: _AnswersByPort
+) -> None:
     """Packets for the router itself, and such as no router forwards."""
-    flows.add(
-        _INPUT,
-        100,
-        "ip4.src == 224.0.0.0/4 || ip4.src == 255.255.255.255 || ip4.src == 127.0.0.0/8"
-        " || ip4.dst == 127.0.0.0/8 || ip4.src == 0.0.0.0/8 || ip4.dst == 0.0.0.0/8"
-        " || ip6.src == ff00::/8 || ip6.src == ::1 || ip6.dst == ::1",
-        "drop;",
-    )
-    flows.add(_INPUT, 82, "eth.mcast || ip4.mcast || ip6.mcast", "drop;")
+    flows.add(_INPUT, 100, _MARTIAN, "drop;")
+    flows.add(_INPUT, 95, _FOR_MANY, "drop;")
     four: set[IPv4Address] = set()
     six: set[IPv6Address] = set()
     for port in ports:
@@ -239,11 +270,19 @@ def _input_packets(flows: FlowList, ports: Sequence[RouterInterface]) -> None:
                 if network.prefixlen < 31:
                     flows.add(_INPUT, 100, f"ip4.src == {network.broadcast_address}", "drop;")
                     # A router forwards no directed broadcasts (RFC 2644).
-                    flows.add(_INPUT, 82, f"ip4.dst == {network.broadcast_address}", "drop;")
+                    flows.add(_INPUT, 95, f"ip4.dst == {network.broadcast_address}", "drop;")
             elif own.is_link_local:
                 # One of these means something on its own link only.
+                flows.add(_INPUT, 100, f"{here} && ip6.src == {own}", "drop;")
                 flows.add(_INPUT, 90, f"{here} && ip6.dst == {own} && {_ECHO6}", _ANSWER_ECHO6)
                 flows.add(_INPUT, 60, f"{here} && ip6.dst == {own}", "drop;")
+                # Groups that the router is in; RFC 4443, 4.2, has members answer.
+                flows.add(
+                    _INPUT,
+                    97,
+                    f"{here} && eth.mcastv6 && ip6.dst == {{ff02::1, ff02::2}} && {_ECHO6}",
+                    f"ip6.dst = ip6.src; ip6.src = {own}; {_SEND_ECHO6}",
+                )
             else:
                 six.add(own)
     if four:
@@ -254,18 +293,21 @@ def _input_packets(flows: FlowList, ports: Sequence[RouterInterface]) -> None:
         _own_address(flows, 4, str(own4))
     for own6 in sorted(six):
         _own_address(flows, 6, str(own6))
-    flows.add(_INPUT, 55, "ip6.src == fe80::/10 || ip6.dst == fe80::/10", "drop;")
+    flows.add(_INPUT, 57, "ip6.dst == fe80::/10", "drop;")
+    # Beyond the scope of the source address (RFC 4007, 9).
+    flows.add(_INPUT, 56, f"ip6.src == fe80::/10 && ({_NOT_ANSWERED})", "drop;")
+    _errors(flows, _INPUT, 55, "ip6.src == fe80::/10", answers, ((3, 0), (1, 2)), versions=(6,))
     flows.add(_INPUT, 0, "ip", "next;")
 
 
-_ECHO4 = "icmp4.type == 8 && icmp4.code == 0"
-_ECHO6 = "icmp6.type == 128 && icmp6.code == 0"
+# A fragment is a part of a question.
+_ECHO4 = "icmp4.type == 8 && icmp4.code == 0 && !ip.is_frag"
+_ECHO6 = "icmp6.type == 128 && icmp6.code == 0 && !ip.is_frag"
 _ANSWER_ECHO4 = (
     f"ip4.dst <-> ip4.src; ip.ttl = 255; icmp4.type = 0; flags.loopback = 1; {_TO_ROUTE}"
 )
-_ANSWER_ECHO6 = (
-    f"ip6.dst <-> ip6.src; ip.ttl = 255; icmp6.type = 129; flags.loopback = 1; {_TO_ROUTE}"
-)
+_SEND_ECHO6 = f"ip.ttl = 255; icmp6.type = 129; flags.loopback = 1; {_TO_ROUTE}"
+_ANSWER_ECHO6 = f"ip6.dst <-> ip6.src; {_SEND_ECHO6}"
 
 
 def _own_address(flows: FlowList, version: int, own: str) -> None:
@@ -275,7 +317,7 @@ def _own_address(flows: FlowList, version: int, own: str) -> None:
     turn = f"eth.dst <-> eth.src; ip{version}.dst <-> ip{version}.src; ip.ttl = 255;"
     icmp = f"icmp{version}"
     kind, port_code, protocol_code = (3, 3, 2) if version == 4 else (1, 4, 3)
-    first = "" if version == 6 else "!ip.later_frag && "
+    first = "!ip.later_frag && "
 
     def unreachable(code: int) -> str:
         return f"{icmp} {{ {turn} {icmp}.type = {kind}; {icmp}.code = {code}; {_TO_ROUTE} }};"
@@ -283,6 +325,8 @@ def _own_address(flows: FlowList, version: int, own: str) -> None:
     flows.add(_INPUT, 90, f"{to} && {echo}", answer)
     flows.add(_INPUT, 80, f"{to} && {first}udp", unreachable(port_code))
     flows.add(_INPUT, 80, f"{to} && {first}tcp", f"tcp_reset {{ {turn} {_TO_ROUTE} }};")
+    # A reset is not answered (RFC 9293, 3.5.2).
+    flows.add(_INPUT, 85, f"{to} && {first}tcp && tcp.flags[2] == 1", "drop;")
     flows.add(_INPUT, 75, f"{to} && {icmp}", "drop;")
     flows.add(_INPUT, 70, f"{to} && {first}ip", unreachable(protocol_code))
     flows.add(_INPUT, 60, to, "drop;")
@@ -290,14 +334,14 @@ def _own_address(flows: FlowList, version: int, own: str) -> None:
 
 def _errors(flows: FlowList, table: int, priority: int, match: str, answers: _AnswersByPort,
             codes: tuple[tuple[int, int], tuple[int, int]], extra: tuple[str, str] = ("", ""),
-            verb: str = "") -> None:  # fmt: skip
+            verb: str = "", versions: Sequence[int] = (4, 6)) -> None:  # fmt: skip
     """Answer packets with an ICMP error, from the address of the port that they came by.
 
     ``codes`` are type and code, ``extra`` what else the error carries, each for ICMP and ICMPv6.
     """
     for port, own in answers.items():
         for version, address in ((4, own.four), (6, own.six)):
-            if address is None:
+            if address is None or version not in versions:
                 continue
             kind, code = codes[version == 6]
             icmp = f"icmp{version}"
@@ -373,10 +417,17 @@ def _measure(flows: FlowList, ports: Sequence[RouterInterface]) -> None:
         there = f"outport == {flows.port(port.name)}"
         longest = port.mtu + _ETHERNET_BYTES
         flows.add(_MEASURE, 50, there, f"reg9[0] = check_pkt_larger({longest}); next;")
-    flows.add(_MEASURE, 0, "1", "next;")
+    # An error about a packet that was too long has the packet's registers.
+    flows.add(_MEASURE, 0, "1", "reg9[0] = 0; next;")
 
 
 def _send(flows: FlowList, ports: Sequence[RouterInterface], answers: _AnswersByPort) -> None:
+    own4 = {str(a.ip) for port in ports for a in port.addresses if a.version == 4}
+    own6 = {str(a.ip) for port in ports for a in port.addresses if a.version == 6}
+    for version, own in ((4, own4), (6, own6)):
+        if own:
+            match = f"reg9[0] && ip{version}.src == {braces(sorted(own))}"
+            flows.add(_SEND, 95, match, "drop;")
     for mtu in sorted({port.mtu for port in ports if port.mtu is not None}):
         there = braces(flows.port(port.name) for port in ports if port.mtu == mtu)
         match = f"reg9[0] && outport == {there}"

@@ -21,11 +21,13 @@ _LEARN, _LOOK_UP, _FORWARD = range(3)
 #: Addresses that a bridge must not forward (802.1D, table 7-10): pause frames, LACP, LLDP ...
 _LINK_LOCAL = "eth.dst == 01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0"
 
+_NOBODY = "00:00:00:00:00:00"
+
 
 def emit_switch(name: str, switch: Switch, ports: Sequence[str]) -> Emission:
     """Flows of the switch ``name`` with these ports."""
     flows = FlowList(name)
-    flows.add(_LEARN, 100, f"eth.src[40] || {_LINK_LOCAL}", "drop;")
+    flows.add(_LEARN, 100, f"eth.src[40] || eth.src == {_NOBODY} || {_LINK_LOCAL}", "drop;")
     for entry in switch.forwarding_table:
         # A configured address is not learned, wherever its frames come from.
         flows.add(_LEARN, 50, f"eth.src == {entry.mac}", "next;")

@@ -187,10 +187,18 @@ class Chain:
         if found != self._interfaces:
             for name in self._interfaces.keys() - found.keys():
                 _log.warn(f"device_gone port={name} device={self._interfaces[name].name}")
+                self._forget_learned(name)
             try:
                 self._update(self._rows, found)
             except DeviceError as error:
                 _log.warn(f"device_refused reason={error}")
+
+    def _forget_learned(self, name: str) -> None:
+        """Whoever was behind a port may turn up behind another now."""
+        world = self.pipeline.world
+        port = world.ports.get(name)
+        if port is not None and port.datapath in world.local:
+            self.pipeline.neighbours.forget_learned(world.local[port.datapath], port.key)
 
     def close(self, *, keep: bool) -> None:
         """Let go of everything; ``keep`` leaves the packets flowing."""
