@@ -37,7 +37,7 @@ FUZZ := build/fuzz
 FUZZ_ENV := PYTHONPATH=tests:tests/bpf
 FUZZ_FLAGS = -max_total_time=$(TIME) -timeout=10 -artifact_prefix=$(FUZZ)/ -print_final_stats=1
 PARSE_HOST_FLAGS := tests/unit/bpf_lib/parse_host.flags
-LANGUAGE_JUDGES := tests/unit/compiler/test_judges.py tests/bpf/machine/test_machine_judges.py \
+LANGUAGE_JUDGES := tests/unit/compiler/test_judges.py tests/unit/mainlogic/test_kinds.py tests/bpf/machine/test_machine_judges.py \
 	tests/functional/test_ovn_parser.py
 # The release of OVN that demo, functional, system and differential tests run with: 23.03 or 25.03.
 OVN ?= 23.03

@@ -17,7 +17,8 @@ machine does not execute makes the whole list one counted drop: half a list woul
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 from iovisor_ovn.abi import CtFlag, Drop, Limit, Op, Program, Temp, Word
 from iovisor_ovn.compiler import packet
@@ -110,6 +111,11 @@ class ProgramCompiler:
     counter_number: Callable[[str], int] = lambda _name: 0
     common_zone: Word = Word.DNAT_ZONE
     _code: list[Insn] = field(default_factory=list)
+
+    @property
+    def settings(self) -> tuple[object, ...]:
+        """All that a program depends on besides its actions and the names in them."""
+        return _SETTINGS(self)
 
     def compile(self, actions: ActionList) -> Compiled:
         """The program of a list."""
@@ -390,6 +396,11 @@ class ProgramCompiler:
     def _check_larger(self, action: CheckPktLarger) -> None:
         self._emit(Op.CHECK_LARGER, x=action.size)
         self._result(action.result)
+
+
+_SETTINGS = attrgetter(
+    *(item.name for item in fields(ProgramCompiler) if item.name not in ("names", "_code"))
+)
 
 
 def _holds(action: Action) -> bool:

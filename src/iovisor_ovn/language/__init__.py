@@ -70,6 +70,7 @@ from iovisor_ovn.language.clauses import (
     SetClause,
     Term,
 )
+from iovisor_ovn.language.constants import join_constants, split_constants
 from iovisor_ovn.language.evaluate import Context, Packet, evaluate, evaluate_conjunctions
 from iovisor_ovn.language.fields import (
     RELEASES,
@@ -81,6 +82,7 @@ from iovisor_ovn.language.fields import (
     Symbol,
     SymbolKind,
 )
+from iovisor_ovn.language.lexer import read_address
 from iovisor_ovn.language.match import (
     And,
     BoolConst,
@@ -181,11 +183,14 @@ __all__ = [
     "annotate",
     "evaluate",
     "evaluate_conjunctions",
+    "join_constants",
     "normalize",
     "parse_actions",
     "parse_match",
     "print_actions",
     "print_constant",
     "print_match",
+    "read_address",
     "references",
+    "split_constants",
 ]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from iovisor_ovn.errors import LanguageError
 from iovisor_ovn.language.match import Format
 
-__all__ = ["Token", "expand_templates", "tokenize"]
+__all__ = ["Token", "expand_templates", "read_address", "tokenize"]
 
 
 @dataclass(slots=True)
@@ -88,6 +88,7 @@ _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 _BITS = {Format.IPV4: 32, Format.IPV6: 128}
+_ADDRESSES = (Format.IPV4, Format.IPV6, Format.ETHERNET)
 
 
 class _Unreadable(Exception):
@@ -185,6 +186,15 @@ def _integer(text: str) -> tuple[int, Format]:
             # The refusal below says all there is to say.
             pass
     raise _Unreadable("no number and no address looks like this")
+
+
+def read_address(text: str) -> tuple[int, Format] | None:
+    """Value of an address without a mask, and how it is written; ``None`` if it is none."""
+    try:
+        value, form = _integer(text)
+    except _Unreadable:
+        return None
+    return (value, form) if form in _ADDRESSES else None
 
 
 def _decimal(text: str) -> int:

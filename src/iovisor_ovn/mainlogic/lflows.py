@@ -15,7 +15,7 @@ import ovs.vlog
 
 from iovisor_ovn.abi import Limit, Word
 from iovisor_ovn.compiler.image import Image
-from iovisor_ovn.compiler.patterns import Pattern, Unexecutable, compile_conjunction
+from iovisor_ovn.compiler.patterns import Names, Pattern, Unexecutable, compile_conjunction
 from iovisor_ovn.compiler.programs import ProgramCompiler
 from iovisor_ovn.compiler.sets import SetTable
 from iovisor_ovn.errors import LanguageError, MapFullError
@@ -24,10 +24,12 @@ from iovisor_ovn.language import (
     Conjunction,
     Expr,
     SymbolTable,
+    annotate,
     normalize,
     parse_actions,
     parse_match,
 )
+from iovisor_ovn.mainlogic.kinds import Kinds, Translation
 from iovisor_ovn.mainlogic.set_use import SetUse
 from iovisor_ovn.mainlogic.southbound import Flow
 from iovisor_ovn.mainlogic.unknown import Diagnostic, Unit, UnknownFlows
@@ -145,6 +147,7 @@ class FlowTable:
         self._dirty: set[Unit] = set()
         self._matches: dict[str, tuple[Conjunction, ...]] = {}
         self._actions: dict[tuple[str, bool, int], ActionList] = {}
+        self._kinds = self._no_kinds()  # of a pass
 
     @property
     def cached(self) -> dict[str, int]:
@@ -226,6 +229,7 @@ class FlowTable:
             self._remove(unit)
             self.unknown.note(unit, None)
         count = 0
+        self._kinds = self._no_kinds()
         while self._dirty:
             unit = self._dirty.pop()
             try:
@@ -239,10 +243,14 @@ class FlowTable:
             count += 1
             if not count % _UNITS_A_BREATH:
                 self.breathe()
+        self._kinds = self._no_kinds()
         self.unknown.all_compiled(self._units_of)
         if count:
             self._use.look_again()
         return count
+
+    def _no_kinds(self) -> Kinds:
+        return Kinds(self._sets, self._translate, self._conditions_of)
 
     def _is_wanted(self, unit: Unit) -> bool:
         """Whether the flow is still there, and for that datapath."""
@@ -296,11 +304,8 @@ class FlowTable:
         why = None
         try:
             try:
-                actions = self._actions_of(flow)
-                patterns, unexecutable = self._patterns(self._match_of(flow, actions), names)
-                compiled = (
-                    compiler.refuse(unexecutable) if unexecutable else compiler.compile(actions)
-                )
+                _check_priority(flow)
+                patterns, compiled = self._kinds.translate(flow, names, compiler)
             except LanguageError as error:
                 why = self._why_unknown(flow)
                 if why is None:
@@ -326,10 +331,27 @@ class FlowTable:
             conjunctions = self._conjunctions(flow.match, flow.match, ())
         except LanguageError:
             return [Pattern()]
-        return self._patterns(conjunctions, names)[0]
+        return self._patterns(conjunctions, names, self._sets)[0]
 
+    def _translate(
+        self, flow: Flow, names: Names, compiler: ProgramCompiler, sets: SetTable
+    ) -> Translation:
+        """Patterns and program of a flow; raises LanguageError, or what ``names`` raises."""
+        actions = self._actions_of(flow)
+        patterns, unexecutable = self._patterns(self._match_of(flow, actions), names, sets)
+        if unexecutable:
+            return patterns, compiler.refuse(unexecutable)
+        return patterns, compiler.compile(actions)
+
+    def _conditions_of(self, flow: Flow) -> list[Expr]:
+        """What must hold for a flow to match; raises LanguageError."""
+        match = parse_match(flow.match, self.symbols, templates=self.templates)
+        exprs = (match, *self._actions_of(flow).prereqs)
+        return [annotate(expr, self.symbols) for expr in exprs]
+
+    @staticmethod
     def _patterns(
-        self, conjunctions: Iterable[Conjunction], names: _DatapathNames
+        conjunctions: Iterable[Conjunction], names: Names, sets: SetTable
     ) -> tuple[list[Pattern], str]:
         """Patterns of a match, and what of it the machine cannot test, if anything.
 
@@ -340,24 +362,11 @@ class FlowTable:
         unexecutable = ""
         for conjunction in conjunctions:
             try:
-                patterns += compile_conjunction(conjunction, names, self._sets)
+                patterns += compile_conjunction(conjunction, names, sets)
             except Unexecutable as error:
                 unexecutable = str(error)
-                patterns += self._without_unexecutable(conjunction, names)
+                patterns += _without_unexecutable(conjunction, names, sets)
         return patterns, unexecutable
-
-    def _without_unexecutable(
-        self, conjunction: Conjunction, names: _DatapathNames
-    ) -> tuple[Pattern, ...]:
-        kept: Conjunction = ()
-        patterns: tuple[Pattern, ...] = (Pattern(),)
-        for clause in conjunction:
-            try:
-                patterns = compile_conjunction((*kept, clause), names, self._sets)
-            except Unexecutable:
-                continue
-            kept = (*kept, clause)
-        return patterns
 
     def _actions_of(self, flow: Flow) -> ActionList:
         """Parsed actions of a flow; raises LanguageError."""
@@ -378,8 +387,7 @@ class FlowTable:
 
     def _match_of(self, flow: Flow, actions: ActionList) -> tuple[Conjunction, ...]:
         """Parsed match of a flow with what its actions demand; raises LanguageError."""
-        if not 0 <= flow.priority <= _PRIORITY_MAX:
-            raise LanguageError(f"there is no priority {flow.priority}", 0, flow.match)
+        _check_priority(flow)
         # Prerequisites of actions are part of the match; flows without any share the text.
         key = f"{flow.match}\0{flow.actions}" if actions.prereqs else flow.match
         return self._conjunctions(key, flow.match, actions.prereqs)
@@ -453,6 +461,25 @@ class FlowTable:
             _discard(self._broken, unit[0], unit)
             if unit[0] not in self._broken:
                 del self.diagnostics[unit[0]]
+
+
+def _check_priority(flow: Flow) -> None:
+    if not 0 <= flow.priority <= _PRIORITY_MAX:
+        raise LanguageError(f"there is no priority {flow.priority}", 0, flow.match)
+
+
+def _without_unexecutable(
+    conjunction: Conjunction, names: Names, sets: SetTable
+) -> tuple[Pattern, ...]:
+    kept: Conjunction = ()
+    patterns: tuple[Pattern, ...] = (Pattern(),)
+    for clause in conjunction:
+        try:
+            patterns = compile_conjunction((*kept, clause), names, sets)
+        except Unexecutable:
+            continue
+        kept = (*kept, clause)
+    return patterns
 
 
 def _discard(known: dict[_Key, set[_Value]], key: _Key, value: _Value) -> None:

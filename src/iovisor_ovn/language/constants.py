@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts of flows with their constants taken out; what is left says which kind of flow it is.
+
+::
+
+    outport == "vm7" && reg0 == 10.0.0.17       outport ==  && reg0 ==        "vm7"  10.0.0.17
+    eth.dst = 02:00:00:00:00:11; next;          eth.dst = ; next;             02:00:00:00:00:11
+
+Taken out is what northd writes for each port, address and group, where it stands alone behind
+``==`` or ``=`` or in braces, or is all that NAT is given: addresses without a mask, ports, port
+groups, address sets. Other constants stay. This is done without reading the text, so what looks
+like a constant may be none (in a comment, say): who puts another in its place sees what it does.
+"""
+
+import re
+
+__all__ = ["join_constants", "split_constants"]
+
+_ADDRESS = r"[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*"
+_NAME = r"[A-Za-z_][A-Za-z0-9_.]*+"
+_OF_MATCH = re.compile(
+    rf"""(
+      (?<=port\ ==\ )  (?: "[^"\\]*" | @{_NAME} )
+    | (?<===\ )        \${_NAME}
+    | (?: (?<===\ ) | (?<=[{{,]\ ) | (?<={{) )  {_ADDRESS} (?=[ ),}}]|\Z)
+    )""",
+    re.VERBOSE,
+)
+_OF_ACTIONS = re.compile(
+    rf"""(
+      (?<=port\ =\ )  "[^"\\]*" (?=;)
+    | (?<==\ )        {_ADDRESS} (?=;)
+    | (?<=nat\()      {_ADDRESS} (?=\))
+    )""",
+    re.VERBOSE,
+)
+
+#: A match and actions, each with its constants at the odd places.
+Parts = tuple[list[str], list[str]]
+
+
+def split_constants(match: str, actions: str) -> Parts:
+    """The texts in pieces, of which every second one is a constant."""
+    return _OF_MATCH.split(match), _OF_ACTIONS.split(actions)
+
+
+def join_constants(parts: Parts, constants: list[str]) -> tuple[str, str]:
+    """The texts with other constants, those of the match first."""
+    left = iter(constants)
+    match, actions = (
+        "".join(next(left) if number % 2 else piece for number, piece in enumerate(pieces))
+        for pieces in parts
+    )
+    return match, actions
