@@ -128,6 +128,46 @@ def test_condition_limits_the_rows(connect: Connect, servers: Servers) -> None:
     _until(database, lambda: _names(database) == {"a", "b"})
 
 
+def test_lean_rows_are_followed(servers: Servers) -> None:
+    """They come, change, lose a reference and go; over a reconnection only differences are told."""
+    columns = {"Logical_Flow": ("logical_datapath", "pipeline", "priority", "match", "actions")}
+    database = Database(servers.remote("sb"), "OVN_Southbound", columns, lean=("Logical_Flow",))
+    try:
+        flow = servers.sb(
+            "--id=@d", "create", "datapath_binding", "tunnel_key=7", "--",
+            "create", "logical_flow", "logical_datapath=@d", "pipeline=egress", "table_id=0",
+            "priority=5", "match=a", "actions=b",
+        ).split()[1]  # fmt: skip
+        (came,) = _until(database, lambda: database.ever_connected)
+        (datapath,) = came.row.logical_datapath
+        assert (came.kind, came.row.match, came.row.pipeline) == ("insert", "a", "egress")
+        assert str(datapath) in servers.sb("--columns=_uuid", "list", "datapath_binding")
+
+        servers.sb("set", "logical_flow", flow, "priority=6", "--",
+                   "clear", "logical_flow", flow, "logical_datapath")  # fmt: skip
+        rows = database.tables["Logical_Flow"].rows
+        (changed,) = _until(database, lambda: any(row.priority == 6 for row in rows.values()))
+        assert changed.columns == {"priority", "logical_datapath"}
+        assert changed.row.logical_datapath == []
+        assert (came.row.priority, changed.row.match) == (5, "a")
+
+        servers.stop("sb")
+        _until(database, lambda: not database.connected)
+        servers.start("sb")
+        servers.sb("set", "logical_flow", flow, "match=c", f"logical_datapath={datapath}")
+        (told,) = _until(
+            database,
+            lambda: database.connected and any(row.match == "c" for row in rows.values()),
+        )
+        assert (told.kind, told.row.match, told.row.actions) == ("update", "c", "b")
+
+        servers.sb("destroy", "logical_flow", flow)
+        (gone,) = _until(database, lambda: not rows)
+        assert (gone.kind, gone.row.match) == ("delete", "c")
+    finally:
+        database.close()
+
+
 def test_transaction_is_not_waited_for(connect: Connect, servers: Servers) -> None:
     """`busy` lasts until the answer has come; then the row is there."""
     database = connect(servers.remote("sb"))

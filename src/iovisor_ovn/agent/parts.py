@@ -82,7 +82,10 @@ def open_parts(database: str, state_directory: Path, *, fast_path: bool) -> Open
 
 def _open_southbound(remote: str, probe_interval_ms: int) -> Database:
     columns = merge_columns(SOUTHBOUND_COLUMNS, southbound_rows.COLUMNS)
-    return Database(remote, "OVN_Southbound", columns, probe_interval_ms, required=REQUIRED_TABLES)
+    return Database(
+        remote, "OVN_Southbound", columns, probe_interval_ms, required=REQUIRED_TABLES,
+        lean=southbound_rows.LEAN_TABLES,
+    )  # fmt: skip
 
 
 def _forget(bpffs: BpfFs, pins: Path) -> None:

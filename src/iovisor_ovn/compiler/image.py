@@ -168,8 +168,8 @@ class Image:
             _count(item.priorities, priority, 1)
             _count(item.programs, index, 1)
             item.dirty.add(values)
-            stage.changed.add(identity)
-            places.append((where, identity, values, priority))
+            stage.changed.add(item.identity)
+            places.append((where, item.identity, values, priority))
         self._changed.add(where)
 
     def remove_flow(self, flow: object) -> None:

@@ -142,7 +142,7 @@ class FlowTable:
         self._of_datapath: dict[UUID, set[UUID]] = {}
         self._of_group: dict[UUID, set[UUID]] = {}
         self._users: dict[Dependency, set[Unit]] = {}
-        self._asked: dict[Unit, frozenset[Dependency]] = {}
+        self._asked: dict[Unit, tuple[Dependency, ...]] = {}
         self._units_of: dict[UUID, set[Unit]] = {}  # compiled ones, by datapath
         self._dirty: set[Unit] = set()
         self._matches: dict[str, tuple[Conjunction, ...]] = {}
@@ -316,7 +316,7 @@ class FlowTable:
             return
         finally:
             self.unknown.note(unit, why)
-            self._remember(unit, frozenset(names.asked))
+            self._remember(unit, tuple(names.asked))
         self._use.note(unit, patterns)
         if compiled.unsupported:
             self._note_unsupported(unit, compiled.unsupported)
@@ -440,7 +440,7 @@ class FlowTable:
             flows.extend(self._of_group.get(group, ()))
         return flows
 
-    def _remember(self, unit: Unit, asked: frozenset[Dependency]) -> None:
+    def _remember(self, unit: Unit, asked: tuple[Dependency, ...]) -> None:
         self._asked[unit] = asked
         self._units_of.setdefault(unit[1], set()).add(unit)
         for name in asked:

@@ -52,6 +52,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "Chassis_Template_Var": ("chassis", "variables"),
 }  # fmt: skip
 
+#: Tables with many rows that are only read.
+LEAN_TABLES = ("Logical_Flow",)
+
 _KEY_MAX = 0xFFFFFF
 
 

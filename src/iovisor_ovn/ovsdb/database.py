@@ -11,6 +11,7 @@ import enum
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from json import loads
+from uuid import UUID
 
 import ovs.db.error
 import ovs.db.idl
@@ -24,6 +25,7 @@ from ovs.db.idl import Transaction
 from iovisor_ovn.errors import OvsdbConnectionError, OvsdbError, OvsdbTransactionError
 from iovisor_ovn.ovsdb.changes import ChangeLog, RowChange, Table
 from iovisor_ovn.ovsdb.datums import Datums
+from iovisor_ovn.ovsdb.lean import LeanTable
 from iovisor_ovn.ovsdb.session import FastSession, open_session
 
 __all__ = ["Database", "Transaction", "split_remotes"]
@@ -55,11 +57,13 @@ class Database:
         probe_interval_ms: int = _PROBE_INTERVAL_MS,
         *,
         required: Collection[str] = (),
+        lean: Collection[str] = (),
         lock: str | None = None,
     ) -> None:
         """Begin to connect to database ``name`` at ``remote`` (several: separated by commas).
 
-        A schema without the ``required`` tables is refused. ``lock`` is what only one client at a
+        A schema without the ``required`` tables is refused. Of ``lean`` tables rows are `LeanRow`
+        (see :mod:`iovisor_ovn.ovsdb.lean`). ``lock`` is what only one client at a
         time may have (RFC 7047 section 4.1.8); without it nothing is written.
         """
         self.name = name
@@ -73,6 +77,7 @@ class Database:
         self._schema_text = ""
         self._is_reopening = False
         self._required = required
+        self._lean = lean
         self._lock = lock
         self._idl: ovs.db.idl.Idl | None = None
         self._log = ChangeLog()
@@ -297,7 +302,7 @@ class Database:
         )
         self._schema_read = schema
         self._is_reopening = False
-        self._idl = _ReplicatingIdl(self._session, helper, self._log)
+        self._idl = _ReplicatingIdl(self._session, helper, self._log, self._lean)
         self._idl.lock_name = self._lock
         if isinstance(self.last_error, OvsdbConnectionError):
             self.last_error = None
@@ -333,10 +338,17 @@ class _ReplicatingIdl(ovs.db.idl.Idl):  # type: ignore[misc]  # no types in ovs
     """The IDL on a session that is connected already, writing down what changes."""
 
     def __init__(
-        self, session: FastSession, helper: ovs.db.idl.SchemaHelper, log: ChangeLog
+        self,
+        session: FastSession,
+        helper: ovs.db.idl.SchemaHelper,
+        log: ChangeLog,
+        lean: Collection[str],
     ) -> None:
         super().__init__(session.get_name(), helper, leader_only=False)
         self._log = log
+        self._lean = {
+            table: LeanTable(table) for table in self.tables.values() if table.name in lean
+        }
         self._datums = Datums()
         self._session.close()
         self._session: FastSession = session
@@ -360,6 +372,27 @@ class _ReplicatingIdl(ovs.db.idl.Idl):  # type: ignore[misc]  # no types in ovs
                 stored[name] = datum
                 changed |= column.alert
         return changed
+
+    # Lean tables are none of the package's business.
+    def _Idl__process_update2(  # noqa: N802  a private method of the package
+        self, table: ovs.db.idl.IdlTable, uuid: UUID, change: Mapping[str, object]
+    ) -> ovs.db.idl.Notice | None:
+        lean = self._lean.get(table)
+        if lean is not None:
+            return lean.update2(uuid, change)
+        return super()._Idl__process_update2(table, uuid, change)
+
+    def _Idl__process_update(  # noqa: N802  a private method of the package
+        self,
+        table: ovs.db.idl.IdlTable,
+        uuid: UUID,
+        old: Mapping[str, object] | None,
+        new: Mapping[str, object] | None,
+    ) -> ovs.db.idl.Notice | None:
+        lean = self._lean.get(table)
+        if lean is not None:
+            return lean.update(uuid, new)
+        return super()._Idl__process_update(table, uuid, old, new)
 
     def notify(
         self, event: str, row: ovs.db.idl.Row, updates: ovs.db.idl.Row | None = None

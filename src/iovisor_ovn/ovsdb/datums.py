@@ -2,8 +2,7 @@
 """Values of rows, each kept once however many rows have it.
 
 The ``ovs`` package makes a new object for every column of every row, with a check that the server
-has made already; most of a large database is a few values in many rows (pipelines, table numbers,
-priorities, datapaths). With shared ones 50,000 Logical_Flow rows take 75 MB less.
+has made already; most of a large database is a few values in many rows (types, keys, datapaths).
 """
 
 from typing import Any

@@ -141,6 +141,7 @@ def bench() -> Bench:
                      'outport = "p1"; output;', id="two fields in a word"),
         pytest.param("ip4 && ip4.dst != {10.0.0.1, 10.0.0.2}", "next;",
                      id="exclusions"),
+        pytest.param("ip4.dst == 10.0.0.1", "ct_dnat(10.0.0.2);", id="NAT"),
         pytest.param('ip4.dst == 10.0.0.1 || inport == "p1"', "next;", id="alternatives"),
     ],
 )  # fmt: skip
