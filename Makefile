@@ -42,9 +42,9 @@ LANGUAGE_JUDGES := tests/unit/compiler/test_judges.py tests/unit/mainlogic/test_
 # The release of OVN that demo, functional, system and differential tests run with: 23.03 or 25.03.
 OVN ?= 23.03
 
-.PHONY: help build bpf demo demo-up demo-down lint fmt type test test-release test-unit coverage \
-	test-bpf test-functional test-system test-differential differential mutations fuzz-language \
-	fuzz-parser bench docs clean ovn-root
+.PHONY: help build bpf demo demo-up demo-down example example-up example-down lint fmt type test \
+	test-release test-unit coverage test-bpf test-functional test-system test-differential \
+	differential mutations fuzz-language fuzz-parser bench docs clean ovn-root
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -61,6 +61,19 @@ demo-up: build ovn-root ## the same cloud, kept running; prints what to try
 
 demo-down: build ## remove what demo-up left
 	$(AS_ROOT) $(BIN)/python -m iovisor_ovn.demo down
+
+# Which example, by its folder: make example NAME=nat_router
+NAME ?= switch
+EXAMPLES := $(BIN)/python -m iovisor_ovn.demo.examples
+
+example: build ## type the commands of an example's README, compare what they print; NAME=switch
+	$(AS_ROOT) $(EXAMPLES) run examples/$(NAME)
+
+example-up: build ## make an example's hosts and chain, to try its README by hand; NAME=switch
+	$(AS_ROOT) $(EXAMPLES) up examples/$(NAME)
+
+example-down: build ## remove what example-up left
+	$(AS_ROOT) $(EXAMPLES) down
 
 lint: $(VENV_READY) $(PACKAGES_READY) type ## style, types, spelling, licences; changes nothing
 	$(BIN)/ruff check

@@ -13,7 +13,7 @@ all_packages=(
 	clang-19 llvm-19 clang-format-19 libclang-rt-19-dev libbpf-dev libelf1 bpftool linux-libc-dev
 	ovn-central ovn-host ovn-common openvswitch-switch openvswitch-common
 	iproute2 iperf3 tcpdump iputils-ping traceroute netcat-openbsd ethtool nftables procps
-	udhcpc isc-dhcp-client dnsmasq-base
+	udhcpc isc-dhcp-client dnsmasq-base curl
 )
 release_packages=(debootstrap)
 services=(openvswitch-switch ovs-vswitchd ovsdb-server ovs-record-hostname

@@ -11,8 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 _MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = """
-    help build bpf demo demo-up demo-down lint fmt type test test-unit test-bpf test-functional
-    test-system test-differential differential mutations bench docs clean
+    help build bpf demo demo-up demo-down example example-up example-down lint fmt type test
+    test-unit test-bpf test-functional test-system test-differential differential mutations
+    bench docs clean
 """
 
 

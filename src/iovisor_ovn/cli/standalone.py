@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, JustifyMethod
+from rich.markup import escape
 from rich.table import Table
 
 from iovisor_ovn.errors import IovisorOvnError
@@ -110,7 +112,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
         return
-    console = Console()
+    console = Console(highlight=False)
     console.print(f"chain {answer['source']}")
     for key, title in _TABLES.items():
         _print_rows(console, title, answer[key])
@@ -131,14 +133,18 @@ def _fail(reason: str) -> NoReturn:
 
 
 def _print_rows(console: Console, title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    console.print()
     if not rows:
         console.print(f"{title}: none")
         return
-    table = Table(title=title, title_justify="left")
-    for column in rows[0]:
-        table.add_column(column)
+    # Tight enough for 80 columns; what is too long goes on in the next line, never away.
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0),
+                  pad_edge=False, show_edge=False)  # fmt: skip
+    for column, value in rows[0].items():
+        justify: JustifyMethod = "right" if isinstance(value, int) else "left"
+        table.add_column(column, justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(escape(str(value)) for value in row.values()))
     console.print(table)
 
 

@@ -104,15 +104,20 @@ def ask(where: RunDirectory, command: str, *arguments: str) -> str:
 
 def check_file(file: Path) -> Topology:
     """Read a chain's file and work out its flows. Raises TopologyError, ConfigError."""
-    topology = read_topology(_text_of(file), str(file), file.parent.resolve())
+    return _checked(_text_of(file), file)
+
+
+def _checked(text: str, file: Path) -> Topology:
+    topology = read_topology(text, str(file), file.parent.resolve())
     emit(topology)
     return topology
 
 
 def apply_file(where: RunDirectory, file: Path) -> None:
     """Change the running chain to a file. Raises ConfigError with all that is wrong."""
-    check_file(file)
-    ask(where, "standalone/apply", str(file), str(file.parent.resolve()), _text_of(file))
+    text = _text_of(file)  # once: it may be a pipe
+    _checked(text, file)
+    ask(where, "standalone/apply", str(file), str(file.parent.resolve()), text)
 
 
 def take_down(where: RunDirectory) -> bool:
