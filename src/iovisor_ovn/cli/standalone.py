@@ -26,6 +26,8 @@ standalone = typer.Typer(
 )
 
 _DEFAULT_RUN_DIRECTORY = "/run/iovisor-ovn"
+_ROWS_SHOWN = 100
+_PIPE_WIDTH = 160
 # Keys of the answer that hold rows, and the titles of their tables.
 _TABLES = {
     "modules": "modules",
@@ -34,6 +36,8 @@ _TABLES = {
     "macs": "learned MAC addresses",
     "neighbours": "neighbours",
     "leases": "DHCP leases",
+    "connections": "connections",
+    "backends": "backends",
     "counters": "counters",
     "drops": "dropped packets",
 }
@@ -112,7 +116,9 @@ def show(
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
         return
-    console = Console(highlight=False)
+    # What goes into a file or a pipe is not to be folded.
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    console = Console(highlight=False, width=width)
     console.print(f"chain {answer['source']}")
     for key, title in _TABLES.items():
         _print_rows(console, title, answer[key])
@@ -143,9 +149,11 @@ def _print_rows(console: Console, title: str, rows: Sequence[Mapping[str, object
     for column, value in rows[0].items():
         justify: JustifyMethod = "right" if isinstance(value, int) else "left"
         table.add_column(column, justify=justify, overflow="fold")
-    for row in rows:
+    for row in rows[:_ROWS_SHOWN]:
         table.add_row(*(escape(str(value)) for value in row.values()))
     console.print(table)
+    if len(rows) > _ROWS_SHOWN:
+        console.print(f"... and {len(rows) - _ROWS_SHOWN} more: --json has all")
 
 
 def run_archived() -> None:

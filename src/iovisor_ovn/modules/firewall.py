@@ -33,6 +33,7 @@ from iovisor_ovn.language import (
     Resident,
     SetMember,
     SymbolTable,
+    normalize,
     parse_match,
     print_match,
 )
@@ -67,7 +68,10 @@ def rule_match(text: str, ports: Mapping[str, str]) -> str:
 
     Raises LanguageError for what is not a match, or names what a chain does not have.
     """
-    return print_match(_renamed(parse_match(text, SymbolTable.default()), ports, text))
+    symbols = SymbolTable.default()
+    tree = _renamed(parse_match(text, symbols), ports, text)
+    normalize(tree, symbols, ())  # it knows more that cannot be
+    return print_match(tree)
 
 
 def _renamed(expr: Expr, ports: Mapping[str, str], text: str) -> Expr:

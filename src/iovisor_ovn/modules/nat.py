@@ -61,7 +61,9 @@ def emit_one_to_one_nat(name: str, nat: OneToOneNat, inside: Peer) -> Emission:
     own = _own(inside)
     if own:
         flows.add(_KNOWN, 60, f"{without} && ip4.dst == {own}", "output;")
-        flows.add(_KNOWN, 60, f"{within} && ip4.src == {own} && !({_ERROR})", "output;")
+        flows.add(_KNOWN, 60, f"{within} && ip4.src == {own}", "output;")
+        # Its errors quote packets that have been translated.
+        flows.add(_KNOWN, 70, f"{within} && ip4.src == {own} && {_ERROR}", "ct_dnat;")
     # Whichever side began: each has a zone of its own.
     flows.add(_KNOWN, 50, f"{without} && ip4", "ct_snat;")
     flows.add(_KNOWN, 50, f"{within} && ip4", "ct_dnat;")

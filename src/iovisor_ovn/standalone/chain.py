@@ -155,6 +155,17 @@ class Chain:
         """Logical flows of a module."""
         return self._flow_counts[module]
 
+    def zone_modules(self) -> dict[int, str]:
+        """Modules by conntrack zone."""
+        assert self.topology is not None
+        zones = self._zones.current
+        return {
+            zones[user]: module.name
+            for module in self.topology.modules
+            for kind in ("dnat", "snat")
+            if (user := f"{datapath_uuid(module.name)}_{kind}") in zones
+        }
+
     # -- running -------------------------------------------------------------------------
 
     def run(self) -> None:

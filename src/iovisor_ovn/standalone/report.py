@@ -18,6 +18,7 @@ _FDB_KEY, _FDB = STRUCTS["fdb_key"], STRUCTS["fdb"]
 _NEIGHBOUR_KEY, _NEIGHBOUR = STRUCTS["neigh_key"], STRUCTS["neigh"]
 _IPV4_MAX = 0xFFFFFFFF
 _SECOND_NS = 1_000_000_000
+_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp6", 132: "sctp"}
 
 
 class ModuleReport(TypedDict):
@@ -79,6 +80,30 @@ class LeaseReport(TypedDict):
     expires_s: int
 
 
+class ConnectionReport(TypedDict):
+    """A live connection, as its originator sees it.
+
+    ``translated`` is what NAT makes of its ends (of the source, or of the destination), or empty.
+    """
+
+    module: str
+    protocol: str
+    source: str
+    destination: str
+    translated: str
+    state: str
+    expires_s: int
+
+
+class BackendReport(TypedDict):
+    """A backend whose health is checked."""
+
+    module: str
+    backend: str
+    protocol: str
+    state: str
+
+
 class CounterReport(TypedDict):
     """What a module has counted."""
 
@@ -106,6 +131,8 @@ class ChainReport(TypedDict):
     macs: list[MacReport]
     neighbours: list[NeighbourReport]
     leases: list[LeaseReport]
+    connections: list[ConnectionReport]
+    backends: list[BackendReport]
     counters: list[CounterReport]
     drops: list[DropReport]
 
@@ -136,6 +163,16 @@ def report(chain: "Chain") -> ChainReport:
         macs=_macs(chain),
         neighbours=_neighbours(chain),
         leases=_leases(chain),
+        connections=_connections(chain),
+        backends=[
+            BackendReport(
+                module=backend.module,
+                backend=_end(backend.ip, backend.port),
+                protocol=backend.protocol,
+                state="alive" if backend.is_alive else "dead",
+            )
+            for backend in chain.health.backends()
+        ],
         counters=_counters(chain),
         drops=[
             DropReport(reason=reason.name.lower(), packets=packets, text=DROP_TEXT[reason])
@@ -163,6 +200,44 @@ def _devices(chain: "Chain") -> list[DeviceReport]:
             )
         )
     return found
+
+
+def _connections(chain: "Chain") -> list[ConnectionReport]:
+    modules = chain.zone_modules()
+    found = []
+    for connection in chain.conntrack.dump():
+        binding = connection.binding
+        if connection.states is not None:
+            state = " ".join(dict.fromkeys(connection.states)).lower()
+        else:
+            state = "both ways" if connection.answered else "one way"
+        translated = ""
+        if binding is not None:
+            ends = binding.translated
+            at_source = binding.kind == "snat"
+            translated = _end(
+                ends.source if at_source else ends.destination,
+                ends.ports[0 if at_source else 1] or ends.icmp_id,
+            )
+        found.append(
+            ConnectionReport(
+                module=modules.get(connection.zone, ""),
+                protocol=_PROTOCOLS.get(connection.protocol, str(connection.protocol)),
+                source=_end(connection.source, connection.ports[0] or connection.icmp_id),
+                destination=_end(connection.destination, connection.ports[1]),
+                translated=translated,
+                state=state,
+                expires_s=int(connection.timeout_s),
+            )
+        )
+    return sorted(found, key=lambda row: (row["module"], row["protocol"], row["source"]))
+
+
+def _end(address: object, port: int | None) -> str:
+    """An address with a port or ICMP identifier, if there is one."""
+    if not port:
+        return str(address)
+    return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
 
 
 def _counters(chain: "Chain") -> list[CounterReport]:
