@@ -466,8 +466,9 @@ struct neigh {
 	__u32 overrides; /* 1 = the configured address counts before a learned one */
 	__u32 untold; /* 1 = the event about the learned address was lost */
 	__u64 used_ns; /* monotonic time of the last use */
+	__u64 confirmed_ns; /* monotonic time of the neighbour's own last word */
 };
-_Static_assert(sizeof(struct neigh) == 32, "neigh");
+_Static_assert(sizeof(struct neigh) == 40, "neigh");
 
 /* A MAC address on a switch. */
 struct fdb_key {
@@ -484,6 +485,15 @@ struct fdb {
 	__u64 used_ns; /* monotonic time of the last use */
 };
 _Static_assert(sizeof(struct fdb) == 16, "fdb");
+
+/* How many addresses a switch may learn, and has. */
+struct fdb_room {
+	__u32 limit; /* at most so many; 0 = as many as the map holds */
+	__u32 added; /* entries that packets have added */
+	__u32 removed; /* entries of these that the agent has taken away */
+	__u32 refused; /* packets whose address found no room */
+};
+_Static_assert(sizeof(struct fdb_room) == 16, "fdb_room");
 
 /* Record of the ring buffer; len bytes of packet follow a HOLD. */
 struct event {

@@ -36,6 +36,18 @@ static __always_inline int tell(const struct machine *m,
 	return 0;
 }
 
+/* Count an address more: 0 if the datapath may learn no more. */
+static __always_inline int take_room(struct fdb_room *room)
+{
+	__s32 learned = __sync_fetch_and_add(&room->added, 1) - room->removed;
+
+	if (!room->limit || learned < (__s32)room->limit)
+		return 1;
+	__sync_fetch_and_sub(&room->added, 1);
+	__sync_fetch_and_add(&room->refused, 1);
+	return 0;
+}
+
 __noinline int fdb_get(struct __sk_buff *skb)
 {
 	struct machine *m = machine();
@@ -56,6 +68,7 @@ __noinline int fdb_put(struct __sk_buff *skb)
 	struct machine *m = machine();
 	struct fdb_key key = {};
 	struct fdb fresh = {};
+	struct fdb_room *room;
 	struct fdb *fdb;
 
 	(void)skb; /* the state says it all */
@@ -73,11 +86,16 @@ __noinline int fdb_put(struct __sk_buff *skb)
 		fdb->untold = tell(m, &key) ? 1 : 0;
 		return 0;
 	}
+	room = bpf_map_lookup_elem(&fdb_rooms, &key.dp);
+	/* Without room the packet goes on, and those to its sender are flooded. */
+	if (!room || !take_room(room))
+		return 0;
 	fresh.port = m->w[T_PORT];
 	fresh.used_ns = bpf_ktime_get_coarse_ns();
 	fresh.untold = tell(m, &key) ? 1 : 0;
 	/* A full map is no reason to drop the packet that taught us. */
-	bpf_map_update_elem(&fdb_entries, &key, &fresh, BPF_ANY);
+	if (bpf_map_update_elem(&fdb_entries, &key, &fresh, BPF_NOEXIST))
+		__sync_fetch_and_sub(&room->added, 1);
 	return 0;
 }
 

@@ -19,3 +19,17 @@ struct {
 	__type(key, struct fdb_key);
 	__type(value, struct fdb);
 } fdb_entries SEC(".maps");
+
+/*
+ * Key: datapath index. Value: how many addresses it may learn and has learned.
+ * `added` and `refused` are written by fdb_put, `limit` and `removed` by the
+ * agent, so that neither undoes what the other counts. One for each datapath:
+ * it is never full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_DATAPATHS);
+	__type(key, __u32);
+	__type(value, struct fdb_room);
+} fdb_rooms SEC(".maps");

@@ -28,6 +28,17 @@ static __always_inline void touch(struct neigh *neigh)
 		neigh->used_ns = now;
 }
 
+/* The neighbour itself has said so; nothing else is proof that it lives. */
+static __always_inline void confirm(struct neigh *neigh)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+
+	if (now - neigh->confirmed_ns >= SECOND_NS) {
+		neigh->used_ns = now;
+		neigh->confirmed_ns = now;
+	}
+}
+
 static __always_inline int has_mac(__u32 hi, __u32 lo)
 {
 	return (hi | lo) != 0;
@@ -96,7 +107,7 @@ __noinline int neigh_put(struct __sk_buff *skb)
 	if (neigh) {
 		if (neigh->mac_hi == m->w[T_MAC_HI] &&
 		    neigh->mac_lo == m->w[T_MAC_LO] && !neigh->untold) {
-			touch(neigh);
+			confirm(neigh);
 			return 0;
 		}
 		fresh = *neigh; /* the configured address stays */
@@ -104,6 +115,7 @@ __noinline int neigh_put(struct __sk_buff *skb)
 	fresh.mac_hi = m->w[T_MAC_HI];
 	fresh.mac_lo = m->w[T_MAC_LO];
 	fresh.used_ns = bpf_ktime_get_coarse_ns();
+	fresh.confirmed_ns = fresh.used_ns;
 	fresh.untold = tell(m, &key) ? 1 : 0;
 	/*
 	 * The whole entry at once, so that no reader sees half an address. A
@@ -142,6 +154,6 @@ __noinline int neigh_lookup(struct __sk_buff *skb, __u32 check_mac)
 	if (neigh->untold)
 		m->w[T_RESULT] = 0; /* so that the flows put it again */
 	else if (m->w[T_RESULT])
-		touch(neigh);
+		confirm(neigh);
 	return 0;
 }

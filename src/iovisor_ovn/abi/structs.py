@@ -253,6 +253,7 @@ STRUCTS: dict[str, Struct] = {
             ("overrides", "__u32", 1, "1 = the configured address counts before a learned one"),
             ("untold", "__u32", 1, "1 = the event about the learned address was lost"),
             ("used_ns", "__u64", 1, "monotonic time of the last use"),
+            ("confirmed_ns", "__u64", 1, "monotonic time of the neighbour's own last word"),
         ),
         _struct(
             "fdb_key",
@@ -267,6 +268,14 @@ STRUCTS: dict[str, Struct] = {
             ("port", "__u32", 1, "logical port key"),
             ("untold", "__u32", 1, "1 = the event about the port was lost"),
             ("used_ns", "__u64", 1, "monotonic time of the last use"),
+        ),
+        _struct(
+            "fdb_room",
+            "How many addresses a switch may learn, and has.",
+            ("limit", "__u32", 1, "at most so many; 0 = as many as the map holds"),
+            ("added", "__u32", 1, "entries that packets have added"),
+            ("removed", "__u32", 1, "entries of these that the agent has taken away"),
+            ("refused", "__u32", 1, "packets whose address found no room"),
         ),
         _struct(
             "event",

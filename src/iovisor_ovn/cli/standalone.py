@@ -33,6 +33,7 @@ _TABLES = {
     "modules": "modules",
     "links": "links",
     "devices": "devices",
+    "switches": "switches",
     "macs": "learned MAC addresses",
     "neighbours": "neighbours",
     "leases": "DHCP leases",

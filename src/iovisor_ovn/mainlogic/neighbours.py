@@ -14,6 +14,7 @@ from uuid import UUID
 import ovs.vlog
 
 from iovisor_ovn.abi import STRUCTS
+from iovisor_ovn.dataplane.fdb import FdbTable
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.errors import MapFullError
 from iovisor_ovn.mainlogic.southbound import Neighbour, PortBinding
@@ -75,15 +76,15 @@ class NeighbourTable:
     datapath that is no longer local, before the index stands for another.
     """
 
-    def __init__(self, machine: Machine, world: World, *, rows_follow: bool = True) -> None:
+    def __init__(self, machine: Machine, world: World, fdb: FdbTable | None = None) -> None:
         """Write into ``machine``.
 
-        ``rows_follow``: what the machine learns becomes rows, and goes when they go. Otherwise it
-        goes with the port behind which it was learned.
+        What the machine learns becomes rows, and goes when they go. With ``fdb`` there are no
+        rows: what was learned behind a port goes with the port.
         """
         self._machine = machine
         self._world = world
-        self._rows_follow = rows_follow
+        self._learned_fdb = fdb
         self._rows: dict[UUID, Place] = {}
         self._known: dict[Place, _Known] = {}
         self._of_port: dict[UUID, dict[str, set[Place]]] = {}
@@ -200,6 +201,8 @@ class NeighbourTable:
         """Delete everything about a datapath, also what only the machine had learned."""
         for name in ("neighbours", "fdb_entries"):
             self._clear(name, index.to_bytes(4, "little"))
+        if self._learned_fdb is not None:
+            self._learned_fdb.clear(index)
         self.on_gone(index)
 
     def port_is_here(self, datapath: UUID, name: str) -> None:
@@ -212,7 +215,7 @@ class NeighbourTable:
         index = self._world.local.get(port.datapath)
         if index is None:
             return
-        if not self._rows_follow:
+        if self._learned_fdb is not None:
             self.forget_learned(index, port.key)
         known = port.name in self._of_port.get(port.datapath, {})
         # Routers' ports may have neighbours that no row tells of yet.
@@ -225,17 +228,16 @@ class NeighbourTable:
 
     def forget_learned(self, index: int, port: int) -> None:
         """Delete what the machine has learned behind a port; what rows say stays."""
-        table = self._machine.maps["fdb_entries"]
-        for key, value in table.items():
-            entry = _FDB_VALUE.unpack(value)
-            if key.startswith(index.to_bytes(4, "little")) and entry["port"] == port:
-                table.delete(key, missing_ok=True)
+        assert self._learned_fdb is not None
+        datapath = index.to_bytes(4, "little")
+        for key, value in self._learned_fdb.items():
+            if key.startswith(datapath) and _FDB_VALUE.numbers(value)["port"] == port:
+                self._learned_fdb.forget(key)
         table = self._machine.maps["neighbours"]
-        prefix = index.to_bytes(4, "little") + port.to_bytes(4, "little")
         for key, value in table.items():
-            if key.startswith(prefix):
-                entry = _VALUE.unpack(value)
-                if not entry["static_hi"] and not entry["static_lo"]:
+            if key.startswith(datapath + port.to_bytes(4, "little")):
+                known = _VALUE.numbers(value)
+                if not known["static_hi"] and not known["static_lo"]:
                     table.delete(key, missing_ok=True)
 
     # -- full maps -----------------------------------------------------------------------

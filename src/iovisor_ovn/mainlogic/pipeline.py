@@ -20,6 +20,7 @@ import ovs.vlog
 from iovisor_ovn.abi import DpFlag
 from iovisor_ovn.compiler.image import Capacity, Image
 from iovisor_ovn.compiler.sets import SetTable, parse_member
+from iovisor_ovn.dataplane.fdb import FdbTable
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.errors import AttachError, DataplaneError, DeviceError, MapFullError
 from iovisor_ovn.language import SymbolTable
@@ -95,7 +96,9 @@ class Pipeline:
             extensions=extensions, counter_number=self.counters.number,
         )  # fmt: skip
         self.ports = PortMap(machine, self.world, self.image, self.sets, self._applier)
-        self.neighbours = NeighbourTable(machine, self.world, rows_follow=not extensions)
+        #: What is learned here and in no rows.
+        self.fdb = FdbTable(machine.maps) if extensions else None
+        self.neighbours = NeighbourTable(machine, self.world, self.fdb)
         self._security = SecurityFlows(self.world, self.image, self.sets, self._set_use)
         self._topology_changed = False
         self._zones_changed = False

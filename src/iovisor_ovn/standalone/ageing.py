@@ -9,39 +9,54 @@ from collections.abc import Mapping
 
 import ovs.poller
 
-from iovisor_ovn.abi import STRUCTS, Struct
-from iovisor_ovn.config.topology import Router, Switch, Topology
+from iovisor_ovn.abi import STRUCTS
+from iovisor_ovn.config.topology import LoadBalancer, Router, Switch, Topology
 from iovisor_ovn.mainlogic.pipeline import Pipeline
 from iovisor_ovn.standalone.rows import datapath_uuid
 
-__all__ = ["EVERY_S", "Ageing"]
+__all__ = ["EVERY_S", "Ageing", "fair_limits"]
 
 #: The tables are looked at this often; an address lives up to that much longer than asked for.
 EVERY_S = 5.0
+#: Neighbours of a load balancer, which has no setting for it.
+_BALANCER_AGE_S = 300
 
 _FDB = STRUCTS["fdb"]
 _NEIGHBOUR = STRUCTS["neigh"]
 _INDEX_SIZE = 4  # keys of both tables begin with the datapath's index
+_SECOND_NS = 1_000_000_000
 
 
 class Ageing:
-    """Forgets what a pipeline's machine has learned and not used since."""
+    """Forgets what a pipeline's machine has learned and not used since; bounds how much it is."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         """Begin one interval from now; nothing ages before :meth:`follow`."""
+        assert pipeline.fdb is not None
         self._world = pipeline.world
-        self._maps = pipeline.machine.maps
-        self._ages: dict[str, int] = {}
+        self._neighbours = pipeline.machine.maps["neighbours"]
+        self._fdb = pipeline.fdb
+        self._mac_ages_s: dict[str, int] = {}
+        self._neighbour_ages_s: dict[str, int] = {}
         self._due = time.monotonic() + EVERY_S
 
     def follow(self, topology: Topology) -> None:
-        """Age by the settings of these modules from now on."""
-        self._ages = {}
+        """Go by the settings of these modules from now on; their datapaths are there."""
+        self._mac_ages_s, self._neighbour_ages_s = {}, {}
+        most: dict[str, int] = {}
         for module in topology.modules:
-            if isinstance(module.config, Switch):
-                self._ages[module.name] = module.config.mac_age_s
-            elif isinstance(module.config, Router):
-                self._ages[module.name] = module.config.neighbour_age_s
+            match module.config:
+                case Switch() as switch:
+                    self._mac_ages_s[module.name] = switch.mac_age_s
+                    most[module.name] = switch.max_macs
+                case Router() as router:
+                    self._neighbour_ages_s[module.name] = router.neighbour_age_s
+                case LoadBalancer():
+                    self._neighbour_ages_s[module.name] = _BALANCER_AGE_S
+        for name, limit in fair_limits(most, self._fdb.capacity).items():
+            index = self._world.local.get(datapath_uuid(name))
+            if index is not None:
+                self._fdb.set_limit(index, limit)
 
     def run(self) -> None:
         """Look through the tables if it is time."""
@@ -56,23 +71,42 @@ class Ageing:
 
     def sweep(self, now_ns: int) -> None:
         """Forget what is too old at ``now_ns`` (the machine's clock, CLOCK_MONOTONIC)."""
-        oldest = {}
-        for name, age_s in self._ages.items():
-            index = self._world.local.get(datapath_uuid(name))
-            if index is not None and age_s:
-                oldest[index.to_bytes(_INDEX_SIZE, "little")] = now_ns - age_s * 1_000_000_000
-        for name, struct in (("fdb_entries", _FDB), ("neighbours", _NEIGHBOUR)):
-            self._sweep(name, struct, oldest)
-
-    def _sweep(self, name: str, struct: Struct, oldest: Mapping[bytes, int]) -> None:
-        table = self._maps[name]
-        for key, value in table.items() if oldest else ():
+        oldest = self._oldest(self._mac_ages_s, now_ns)
+        for key, value in self._fdb.items():
+            limit = oldest.get(key[:_INDEX_SIZE])
+            if limit is not None and _FDB.numbers(value)["used_ns"] < limit:
+                self._fdb.forget(key)
+        oldest = self._oldest(self._neighbour_ages_s, now_ns)
+        for key, value in self._neighbours.items():
             limit = oldest.get(key[:_INDEX_SIZE])
             if limit is None:
                 continue
-            entry = struct.unpack(value)
-            is_configured = entry.get("static_hi") or entry.get("static_lo")
-            used_ns = entry["used_ns"]
-            assert isinstance(used_ns, int)
-            if used_ns < limit and not is_configured:
-                table.delete(key, missing_ok=True)
+            entry = _NEIGHBOUR.numbers(value)
+            is_configured = entry["static_hi"] or entry["static_lo"]
+            if entry["used_ns"] < limit and not is_configured:
+                self._neighbours.delete(key, missing_ok=True)
+
+    def _oldest(self, ages_s: Mapping[str, int], now_ns: int) -> dict[bytes, int]:
+        """When entries of a datapath, by its index as keys have it, must have been used since.
+
+        What a module of another kind has left behind is too old whenever it was used.
+        """
+        names = {uuid: self._world.datapaths[uuid].name for uuid in self._world.local}
+        found = {}
+        for uuid, index in self._world.local.items():
+            age_s = ages_s.get(names[uuid])
+            if age_s != 0:
+                limit = now_ns if age_s is None else now_ns - age_s * _SECOND_NS
+                found[index.to_bytes(_INDEX_SIZE, "little")] = limit
+        return found
+
+
+def fair_limits(most: Mapping[str, int], capacity: int) -> dict[str, int]:
+    """What each may have of ``capacity``: as much as it wants, or all the same share of that.
+
+    So none can take from another what is its own.
+    """
+    wanted = sum(most.values())
+    if wanted <= capacity:
+        return dict(most)
+    return {name: max(1, limit * capacity // wanted) for name, limit in most.items()}

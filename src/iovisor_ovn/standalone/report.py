@@ -6,8 +6,10 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, TypedDict
 
 from iovisor_ovn.abi import DROP_TEXT, STRUCTS, DhcpState
+from iovisor_ovn.config.topology import Switch
 from iovisor_ovn.mainlogic.neighbours import mac_text
 from iovisor_ovn.modules.emission import port_name
+from iovisor_ovn.standalone.rows import datapath_uuid
 
 if TYPE_CHECKING:
     from iovisor_ovn.standalone.chain import Chain
@@ -47,6 +49,15 @@ class DeviceReport(TypedDict):
     tx_packets: int
     rx_bytes: int
     tx_bytes: int
+
+
+class SwitchReport(TypedDict):
+    """What a switch has learned, the most that it may, packets whose address found no room."""
+
+    module: str
+    learned: int
+    limit: int
+    refused: int
 
 
 class MacReport(TypedDict):
@@ -128,6 +139,7 @@ class ChainReport(TypedDict):
     modules: list[ModuleReport]
     links: list[LinkReport]
     devices: list[DeviceReport]
+    switches: list[SwitchReport]
     macs: list[MacReport]
     neighbours: list[NeighbourReport]
     leases: list[LeaseReport]
@@ -160,6 +172,7 @@ def report(chain: "Chain") -> ChainReport:
             for link in topology.links
         ],
         devices=_devices(chain),
+        switches=_switches(chain),
         macs=_macs(chain),
         neighbours=_neighbours(chain),
         leases=_leases(chain),
@@ -285,6 +298,25 @@ class _Names:
     def port(self, index: int, key: int) -> str:
         """Name of a port within its module."""
         return self._ports.get(index, {}).get(key, "").partition(":")[2]
+
+
+def _switches(chain: "Chain") -> list[SwitchReport]:
+    assert chain.topology is not None
+    assert chain.pipeline.fdb is not None
+    found = []
+    for module in chain.topology.modules:
+        index = chain.pipeline.world.local.get(datapath_uuid(module.name))
+        if isinstance(module.config, Switch) and index is not None:
+            room = chain.pipeline.fdb.room(index)
+            found.append(
+                SwitchReport(
+                    module=module.name,
+                    learned=room.learned,
+                    limit=room.limit,
+                    refused=room.refused,
+                )
+            )
+    return found
 
 
 def _macs(chain: "Chain") -> list[MacReport]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The switch module, frame by frame."""
 
+import time
+
 import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
@@ -9,6 +11,7 @@ from scapy.packet import Packet, Raw
 
 from chain_rig import ChainRig, chain
 from iovisor_ovn.config.topology import ForwardingEntry, Switch
+from iovisor_ovn.standalone.report import report
 
 pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns]
 
@@ -164,3 +167,96 @@ def test_change_elsewhere_keeps_what_is_learned(rig: ChainRig) -> None:
     rig.apply(chain({"sw": Switch(), "new": Switch()}, ["sw", "sw", "sw", "new"]))
     to_a = frame(A, B)
     assert rig.always(0, to_a) == {1: [to_a]}
+
+
+# -- ageing and bounds ---------------------------------------------------------------------------
+
+
+def macs(rig: ChainRig) -> int:
+    """Learned addresses of all switches."""
+    return len(rig.machine.maps["fdb_entries"].keys())
+
+
+def test_address_that_is_not_heard_of_ages(rig: ChainRig) -> None:
+    """After the time that the module says; one that speaks stays, and so does it with no time."""
+    rig.fresh(chain({"a": Switch(mac_age_s=60), "b": Switch(mac_age_s=0)}, ["a", "a", "b", "b"]))
+    rig.send(0, frame(ALL, A))
+    rig.send(2, frame(ALL, A))
+    to_a = frame(A, B)
+    now_ns = time.monotonic_ns()
+    rig.chain._ageing.sweep(now_ns + 59 * 10**9)
+    assert rig.send(1, to_a) == {0: [to_a]}
+    rig.chain._ageing.sweep(now_ns + 70 * 10**9)
+    assert macs(rig) == 1
+    assert rig.send(3, to_a) == {2: [to_a]}
+
+
+def numbered(number: int) -> str:
+    """One of many MAC addresses."""
+    return (0x0200_0100_0000 | number).to_bytes(6, "big").hex(":")
+
+
+def test_switch_learns_no_more_than_it_may(rig: ChainRig) -> None:
+    """What it has not learned is flooded; who is known moves all the same."""
+    rig.fresh(chain({"a": Switch(max_macs=4), "b": Switch()}, ["a", "a", "a", "b"]))
+    for number in range(8):
+        rig.send(0, frame(ALL, numbered(number)))
+    assert macs(rig) == 4
+    assert report(rig.chain)["switches"] == [
+        {"module": "a", "learned": 4, "limit": 4, "refused": 4},
+        {"module": "b", "learned": 0, "limit": 8192, "refused": 0},
+    ]
+    for number in range(8):
+        to_it = frame(numbered(number), ALL.replace("ff", "02"))
+        known = {0: [to_it]}
+        assert rig.send(1, to_it) == (known if number < 4 else known | {2: [to_it]})
+    rig.send(2, frame(ALL, numbered(0)))
+    moved = frame(numbered(0), numbered(6))
+    assert rig.send(1, moved) == {2: [moved]}
+
+
+def test_flood_of_addresses_does_not_reach_another_switch(rig: ChainRig) -> None:
+    """It neither pushes out what the other knows nor keeps it from learning."""
+    rig.fresh(chain({"a": Switch(max_macs=4), "b": Switch()}, ["a", "a", "b", "b"]))
+    rig.send(2, frame(ALL, A))
+    for number in range(50):
+        rig.send(0, frame(ALL, numbered(number)))
+    rig.send(3, frame(ALL, B))
+    to_a, to_b = frame(A, B), frame(B, A)
+    assert rig.send(3, to_a) == {2: [to_a]}
+    assert rig.send(2, to_b) == {3: [to_b]}
+
+
+def test_room_comes_back(rig: ChainRig) -> None:
+    """By ageing, and with the port behind which the addresses were."""
+    rig.fresh(chain({"a": Switch(max_macs=4, mac_age_s=60)}, ["a", "a", "a"]))
+    for number in range(8):
+        rig.send(0, frame(ALL, numbered(number)))
+    rig.chain._ageing.sweep(time.monotonic_ns() + 61 * 10**9)
+    assert macs(rig) == 0
+    for number in range(8):
+        rig.send(1, frame(ALL, numbered(number)))
+    assert macs(rig) == 4
+    rig.apply(chain({"a": Switch(max_macs=4, mac_age_s=60)}, ["a", "a:other", "a"]))
+    assert macs(rig) == 0
+    for number in range(8):
+        rig.send(2, frame(ALL, numbered(number)))
+    assert macs(rig) == 4
+
+
+def test_limit_follows_its_setting(rig: ChainRig) -> None:
+    """A change keeps what is learned, and a new chain begins with nothing."""
+    rig.fresh(chain({"a": Switch(max_macs=2)}, ["a", "a"]))
+    for number in range(8):
+        rig.send(0, frame(ALL, numbered(number)))
+    rig.apply(chain({"a": Switch(max_macs=6)}, ["a", "a"]))
+    assert macs(rig) == 2
+    for number in range(8):
+        rig.send(0, frame(ALL, numbered(number)))
+    assert macs(rig) == 6
+    rig.apply(chain({"a": Switch(max_macs=3)}, ["a", "a"]))
+    assert macs(rig) == 6
+    rig.fresh(chain({"b": Switch(max_macs=3)}, ["b", "b"]))
+    for number in range(8):
+        rig.send(0, frame(ALL, numbered(number)))
+    assert macs(rig) == 3
