@@ -7,14 +7,14 @@
     assert rig.send(0, frame) == {1: [frame], 2: [frame]}
 
 Device ``wireN`` is at the port ``wireN`` of the module named N-th; what comes out of each of them
-is read at its far end. Time stands still: :attr:`ChainRig.now` is the clock, and
-:meth:`ChainRig.at` moves it.
+is read at its far end. Nobody waits: what happens with time is asked for by name.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from iovisor_ovn.abi import Drop
+from iovisor_ovn.abi import STRUCTS, Drop
 from iovisor_ovn.config.topology import (
     Config,
     Endpoint,
@@ -35,6 +35,7 @@ __all__ = ["NOTHING", "ChainRig", "Output", "chain"]
 Output = dict[int, list[bytes]]  # frames by the number of the wire that they came out of
 NOTHING = Topology((), (), (), "empty")
 _NOWHERE = Place(0, 0)
+_NEIGHBOUR = STRUCTS["neigh"]
 #: How often a frame is sent where the outcome must not depend on what was sent before: the
 #: first time it walks over the flows, then a recorded segment is replayed.
 _TIMES = 3
@@ -108,11 +109,13 @@ class ChainRig:
             for uuid, index in world.local.items():
                 for port in world.ports_of[uuid].values():
                     self.chain.pipeline.neighbours.forget_learned(index, port.key)
+                self.chain._pump._held.forget(index)
             for zone in set(self.chain.pipeline.ports.zones.values()):
                 self.chain.conntrack.flush(zone)
         else:
             self.chain.apply(NOTHING)
             self.chain.apply(topology)
+        self.chain._asking.sweep(time.monotonic_ns())
         self.chain.run()
         self.received()
 
@@ -133,6 +136,20 @@ class ChainRig:
         """Frames that came out of each wire since the last call; wires without any left out."""
         frames = {number: wire.received() for number, wire in enumerate(self.wires)}
         return {number: some for number, some in frames.items() if some}
+
+    def wait_for_neighbours(self, seconds: float) -> Output:
+        """What comes out when packets have waited so long for their neighbours."""
+        self.chain._pump.run(time.monotonic() + seconds)
+        return self.received()
+
+    def doubt_neighbours(self, seconds: float, *, in_use: bool = True) -> Output:
+        """What comes out when neighbours are looked at ``seconds`` from now."""
+        now_ns = time.monotonic_ns() + int(seconds * 1e9)
+        table = self.machine.maps["neighbours"]
+        for key, value in table.items() if in_use else ():
+            table.update(key, _NEIGHBOUR.pack(**(_NEIGHBOUR.unpack(value) | {"used_ns": now_ns})))
+        self.chain._asking.sweep(now_ns)
+        return self.received()
 
     def always(self, wire: int, frame: bytes) -> Output:
         """What comes out for a frame, the same each time that it is sent."""

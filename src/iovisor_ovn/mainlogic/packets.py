@@ -18,11 +18,13 @@ from iovisor_ovn.mainlogic.pipeline import Pipeline
 from iovisor_ovn.services.holding import HoldQueue, Hop, complete_checksum, held_per_hop
 from iovisor_ovn.services.learning import Learned
 
-__all__ = ["PacketPump"]
+__all__ = ["PacketPump", "Send"]
 
 _log = ovs.vlog.Vlog("events")
 _EVENT = STRUCTS["event"]
 _STATE_WORDS = 24
+
+Send = Callable[[bytes, tuple[int, ...], int], None]  # frame, words, MAC address
 
 
 class PacketPump:
@@ -37,8 +39,9 @@ class PacketPump:
         self, pipeline: Pipeline, on_learned: Callable[[Learned, float], None],
         on_gone: Callable[[int], None],
         on_packet: Callable[[int, int, bytes], None] = lambda _dp, _port, _frame: None,
+        hold: Callable[[Send], HoldQueue] = HoldQueue,
     ) -> None:  # fmt: skip
-        """Start to listen."""
+        """Start to listen; ``hold`` makes the queue of held packets."""
         self._machine = pipeline.machine
         self._flows = pipeline.flows
         self._neighbours = pipeline.neighbours
@@ -46,7 +49,7 @@ class PacketPump:
         self._on_gone = on_gone
         self._on_packet = on_packet
         self._reader = RingReader(pipeline.machine.maps["events"])
-        self._held = HoldQueue(self._send)
+        self._held = hold(self._send)
         pipeline.neighbours.on_resolved = self._resolved
         pipeline.neighbours.on_gone = self._forget
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-__all__ = ["FLOOD", "Emission", "Flow", "FlowList", "Neighbour", "Peer", "braces", "port_name",
-       "quoted"]  # fmt: skip
+__all__ = ["FLOOD", "Emission", "Flow", "FlowList", "Neighbour", "Peer", "Speaker", "braces",
+       "port_name", "quoted"]  # fmt: skip
 
 #: The multicast group of all ports of a module.
 FLOOD = "_MC_flood"
@@ -50,11 +50,31 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class Speaker:
+    """How a module asks for neighbours on a port of its own.
+
+    It speaks with the first of ``addresses`` in whose network the neighbour is.
+    """
+
+    port: str
+    mac: str
+    addresses: tuple[IPv4Interface | IPv6Interface, ...]
+
+    def source(self, target: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address | None:
+        """The address to ask for ``target`` with."""
+        for address in self.addresses:
+            if target.version == address.version and target in address.network:
+                return address.ip
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Emission:
     """All of a module. ``groups`` maps names to ports of the module.
 
     ``has_zones``: the datapath has conntrack zones of its own, as a logical router has.
-    ``counters`` are those that the flows raise.
+    ``counters`` are those that the flows raise. ``unreachable``: ingress stage at which packets go
+    on whose neighbour does not answer; without one they end.
     """
 
     flows: tuple[Flow, ...]
@@ -62,6 +82,8 @@ class Emission:
     neighbours: tuple[Neighbour, ...] = ()
     has_zones: bool = False
     counters: tuple[str, ...] = ()
+    speakers: tuple[Speaker, ...] = ()
+    unreachable: int | None = None
 
 
 def port_name(module: str, port: str) -> str:
@@ -108,11 +130,14 @@ class FlowList:
         neighbours: tuple[Neighbour, ...] = (),
         *,
         has_zones: bool = False,
+        speakers: tuple[Speaker, ...] = (),
+        unreachable: int | None = None,
     ) -> Emission:
         """Return what was written."""
         return Emission(
-            tuple(self._flows), groups or {}, neighbours, has_zones, tuple(self._counters)
-        )
+            tuple(self._flows), groups or {}, neighbours, has_zones, tuple(self._counters),
+            speakers, unreachable,
+        )  # fmt: skip
 
 
 def braces(values: Iterable[object]) -> str:

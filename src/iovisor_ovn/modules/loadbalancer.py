@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from iovisor_ovn.config.topology import Backend, LoadBalancer, Vip
-from iovisor_ovn.modules.emission import Emission, FlowList, Peer, quoted
+from iovisor_ovn.modules.emission import Emission, FlowList, Peer, Speaker, quoted
 
 __all__ = ["RESOLVE", "emit_load_balancer"]
 
@@ -69,7 +69,10 @@ def emit_load_balancer(
     _resolve(flows, balancer)
     flows.add(_SEND, 0, "1", "output;")
     flows.deliver()
-    return flows.emission(has_zones=True)
+    speakers = (
+        (Speaker(balancer.servers, balancer.mac, (balancer.address,)),) if balancer.address else ()
+    )
+    return flows.emission(has_zones=True, speakers=speakers)
 
 
 def _direct(flows: FlowList, balancer: LoadBalancer, clients: str, behind: str) -> None:

@@ -11,6 +11,7 @@
     RESOLVE    MAC address of the next hop
     MEASURE    packets longer than the MTU of the port that they leave by are answered
     SEND       out, or held while the next hop is asked for
+    UNREACHED  where held packets come when nobody answered: their senders are told
 
 Registers: reg0 and xxreg0 hold the next hop, reg1 and xxreg1 the router's address on the way out,
 reg9[0] "too long", reg9[1] "a neighbour already". What the router sends of its own accord enters
@@ -29,11 +30,11 @@ from ipaddress import (
 )
 
 from iovisor_ovn.config.topology import Route, Router, RouterInterface
-from iovisor_ovn.modules.emission import Emission, FlowList, Neighbour, braces
+from iovisor_ovn.modules.emission import Emission, FlowList, Neighbour, Speaker, braces
 
 __all__ = ["RouteEntry", "emit_router", "link_local", "routes_of"]
 
-_ADMIT, _KNOWN, _LEARN, _INPUT, _ROUTE, _RESOLVE, _MEASURE, _SEND = range(8)
+_ADMIT, _KNOWN, _LEARN, _INPUT, _ROUTE, _RESOLVE, _MEASURE, _SEND, _UNREACHED = range(9)
 _ETHERNET_BYTES = 14
 #: Priorities of ROUTE: those of prefixes begin here, two for each length.
 _FIRST_PREFIX = 10
@@ -115,12 +116,23 @@ def emit_router(name: str, router: Router) -> Emission:
     _input_packets(flows, ports, answers)
     _ttl(flows, answers)
     _route(flows, ports, routes)
-    _no_route(flows, ports, answers)
+    _tell(flows, _ROUTE, ports, answers, ((3, 0), (1, 0)))
     _resolve(flows)
     _measure(flows, ports)
-    _send(flows, ports, answers)
+    _send(flows, ports, answers, routes)
+    _tell(flows, _UNREACHED, ports, answers, ((3, 1), (1, 3)))
     flows.deliver()
-    return flows.emission(neighbours=tuple(_neighbours(router, routes)))
+    return flows.emission(
+        neighbours=tuple(_neighbours(router, routes)),
+        speakers=tuple(_speaker(port, answers[port.name]) for port in ports),
+        unreachable=_UNREACHED,
+    )
+
+
+def _speaker(port: RouterInterface, answers: _Answers) -> Speaker:
+    """The addresses that ROUTE puts into reg1 and xxreg1."""
+    others = [ip_interface(f"{ip}/0") for ip in (answers.four, answers.six) if ip is not None]
+    return Speaker(port.name, port.mac, (*port.addresses, *others))
 
 
 def _with_link_local(port: RouterInterface) -> RouterInterface:
@@ -251,6 +263,11 @@ def _input_neighbours(
 def _solicited(address: IPv6Address) -> IPv6Address:
     """The group that an address is asked for in (RFC 4291, 2.7.1)."""
     return IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | int(address) & 0xFFFFFF)
+
+
+def _group_mac(group: IPv6Address) -> str:
+    """MAC address of a group (RFC 2464, 7)."""
+    return (b"\x33\x33" + group.packed[-4:]).hex(":")
 
 
 def _input_packets(
@@ -394,15 +411,23 @@ def _route(flows: FlowList, ports: Sequence[RouterInterface], routes: Iterable[R
                 )
 
 
-def _no_route(flows: FlowList, ports: Sequence[RouterInterface], answers: _AnswersByPort) -> None:
-    own4 = {str(a.ip) for port in ports for a in port.addresses if a.version == 4}
-    own6 = {str(a.ip) for port in ports for a in port.addresses if a.version == 6}
-    for version, own in ((4, own4), (6, own6)):
-        if own:
-            flows.add(_ROUTE, 5, f"ip{version}.src == {braces(sorted(own))}", "drop;")
-    flows.add(_ROUTE, 5, _NOT_ANSWERED, "drop;")
-    _errors(flows, _ROUTE, 3, "1", answers, ((3, 0), (1, 0)))
-    flows.add(_ROUTE, 0, "1", "drop;")
+def _tell(flows: FlowList, table: int, ports: Sequence[RouterInterface], answers: _AnswersByPort,
+          codes: tuple[tuple[int, int], tuple[int, int]]) -> None:  # fmt: skip
+    """What goes no further: its sender is told, unless that is the router or may not be told."""
+    for version, own in _own_texts(ports).items():
+        flows.add(table, 5, f"ip{version}.src == {own}", "drop;")
+    flows.add(table, 5, _NOT_ANSWERED, "drop;")
+    _errors(flows, table, 3, "1", answers, codes)
+    flows.add(table, 0, "1", "drop;")
+
+
+def _own_texts(ports: Iterable[RouterInterface]) -> dict[int, str]:
+    """Set constants of all of the router's addresses, by the IP version if it has any."""
+    found: dict[int, set[str]] = {}
+    for port in ports:
+        for address in port.addresses:
+            found.setdefault(address.version, set()).add(str(address.ip))
+    return {version: braces(sorted(own)) for version, own in found.items()}
 
 
 def _resolve(flows: FlowList) -> None:
@@ -421,13 +446,10 @@ def _measure(flows: FlowList, ports: Sequence[RouterInterface]) -> None:
     flows.add(_MEASURE, 0, "1", "reg9[0] = 0; next;")
 
 
-def _send(flows: FlowList, ports: Sequence[RouterInterface], answers: _AnswersByPort) -> None:
-    own4 = {str(a.ip) for port in ports for a in port.addresses if a.version == 4}
-    own6 = {str(a.ip) for port in ports for a in port.addresses if a.version == 6}
-    for version, own in ((4, own4), (6, own6)):
-        if own:
-            match = f"reg9[0] && ip{version}.src == {braces(sorted(own))}"
-            flows.add(_SEND, 95, match, "drop;")
+def _send(flows: FlowList, ports: Sequence[RouterInterface], answers: _AnswersByPort,
+          routes: Iterable[RouteEntry]) -> None:  # fmt: skip
+    for version, own in _own_texts(ports).items():
+        flows.add(_SEND, 95, f"reg9[0] && ip{version}.src == {own}", "drop;")
     for mtu in sorted({port.mtu for port in ports if port.mtu is not None}):
         there = braces(flows.port(port.name) for port in ports if port.mtu == mtu)
         match = f"reg9[0] && outport == {there}"
@@ -438,13 +460,24 @@ def _send(flows: FlowList, ports: Sequence[RouterInterface], answers: _AnswersBy
     flows.add(
         _SEND,
         50,
-        "ip4 && eth.dst == 00:00:00:00:00:00",
+        f"ip4 && eth.dst == {_NO_MAC}",
         "arp { eth.dst = ff:ff:ff:ff:ff:ff; arp.spa = reg1; arp.tpa = reg0; arp.op = 1; output; };",
     )
+    # The verb asks in the group of the packet's destination: right on link only.
+    hops = {route.next_hop for route in routes if isinstance(route.next_hop, IPv6Address)}
+    for hop in sorted(hops):
+        group = _solicited(hop)
+        flows.add(
+            _SEND,
+            60,
+            f"ip6 && eth.dst == {_NO_MAC} && xxreg0 == {hop}",
+            f"nd_ns {{ eth.dst = {_group_mac(group)}; ip6.dst = {group}; ip6.src = xxreg1;"
+            f" nd.target = {hop}; output; }};",
+        )
     flows.add(
         _SEND,
         50,
-        "ip6 && eth.dst == 00:00:00:00:00:00",
+        f"ip6 && eth.dst == {_NO_MAC}",
         "nd_ns { ip6.src = xxreg1; nd.target = xxreg0; output; };",
     )
     flows.add(_SEND, 0, "1", "output;")

@@ -2,17 +2,18 @@
 """Packets that wait for a neighbour.
 
 ``arp{}`` and ``nd_ns{}`` ask for a MAC address; the packet that needs it comes here and goes on
-to its output when the answer is known. As ovn-controller: three or four packets a next hop, until
-ten seconds after the latest (OVN controller/pinctrl.c of 23.03, controller/mac-cache.c since,
-buffered packets).
+to its output when the answer is known. How long that may take is a :class:`Patience`. That of
+ovn-controller is the default: three or four packets a next hop, until ten seconds after the latest
+(OVN controller/pinctrl.c of 23.03, controller/mac-cache.c since, buffered packets).
 """
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["HOLD_S", "Held", "HoldQueue", "Hop", "complete_checksum", "held_per_hop"]
+__all__ = ["HOLD_S", "Held", "HoldQueue", "Hop", "Patience", "complete_checksum",
+       "held_per_hop"]  # fmt: skip
 
 HOLD_S = 10.0
 #: Next hops with packets waiting; beyond it new ones are refused (a scan must not eat memory).
@@ -29,12 +30,30 @@ class Held:
     words: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How a next hop's packets wait: for ``hold_s`` seconds, of the latest one or of the first.
+
+    With ``ask_every_s`` the next hop is asked for again so often meanwhile.
+    """
+
+    hold_s: float = HOLD_S
+    from_latest: bool = True
+    ask_every_s: float | None = None
+
+
 @dataclass(slots=True)
 class _Queue:
     """Packets for one next hop; all are given up at ``due``."""
 
-    due: float = 0.0
+    due: float
+    ask_at: float | None
     held: deque[Held] = field(default_factory=deque)
+
+    @property
+    def next_s(self) -> float:
+        """When something is to be done."""
+        return self.due if self.ask_at is None else min(self.due, self.ask_at)
 
 
 def held_per_hop(release: str) -> int:
@@ -43,11 +62,23 @@ def held_per_hop(release: str) -> int:
 
 
 class HoldQueue:
-    """``send(frame, words, mac)`` puts a packet back on its way."""
+    """``send(frame, words, mac)`` puts a packet back on its way.
 
-    def __init__(self, send: Callable[[bytes, tuple[int, ...], int], None]) -> None:
+    ``ask(hop)`` asks for a next hop again, ``give_up(hop, packets)`` hears of those that nobody
+    answered for.
+    """
+
+    def __init__(
+        self, send: Callable[[bytes, tuple[int, ...], int], None],
+        patience: Patience = Patience(),  # frozen
+        ask: Callable[[Hop], None] = lambda _hop: None,
+        give_up: Callable[[Hop, Sequence[Held]], None] = lambda _hop, _packets: None,
+    ) -> None:  # fmt: skip
         """Start empty."""
         self._send = send
+        self._patience = patience
+        self._ask = ask
+        self._unanswered = give_up
         self._waiting: dict[Hop, _Queue] = {}
         self.most_per_hop = held_per_hop("main")
         self.dropped = 0
@@ -59,12 +90,15 @@ class HoldQueue:
             if len(self._waiting) >= MAX_HOPS:
                 self.dropped += 1
                 return
-            queue = self._waiting[hop] = _Queue()
+            every_s = self._patience.ask_every_s
+            ask_at = None if every_s is None else now + every_s
+            queue = self._waiting[hop] = _Queue(now + self._patience.hold_s, ask_at)
         while len(queue.held) >= self.most_per_hop:
             queue.held.popleft()
             self.dropped += 1
         queue.held.append(Held(frame, words))
-        queue.due = now + HOLD_S
+        if self._patience.from_latest:
+            queue.due = now + self._patience.hold_s
 
     def resolved(self, hop: Hop, mac: int) -> None:
         """The MAC address of a next hop is known: let its packets go, oldest first."""
@@ -74,20 +108,28 @@ class HoldQueue:
 
     def forget(self, datapath: int) -> None:
         """Give up the packets of a datapath: its index may stand for another soon."""
-        self._give_up([hop for hop in self._waiting if hop[0] == datapath])
+        for hop in [hop for hop in self._waiting if hop[0] == datapath]:
+            self._give_up(hop)
 
     def expire(self, now: float) -> None:
-        """Give up on what waited too long."""
-        self._give_up([hop for hop, queue in self._waiting.items() if queue.due <= now])
+        """Give up on what waited too long; ask again for what has not."""
+        every_s = self._patience.ask_every_s
+        for hop, queue in list(self._waiting.items()):
+            if queue.due <= now:
+                self._unanswered(hop, self._give_up(hop))
+            elif every_s is not None and queue.ask_at is not None and queue.ask_at <= now:
+                queue.ask_at = now + every_s
+                self._ask(hop)
 
-    def _give_up(self, hops: Iterable[Hop]) -> None:
-        for hop in hops:
-            self.dropped += len(self._waiting.pop(hop).held)
+    def _give_up(self, hop: Hop) -> Sequence[Held]:
+        held = self._waiting.pop(hop).held
+        self.dropped += len(held)
+        return tuple(held)
 
     @property
     def next_due(self) -> float | None:
         """When :meth:`expire` has something to do."""
-        return min((queue.due for queue in self._waiting.values()), default=None)
+        return min((queue.next_s for queue in self._waiting.values()), default=None)
 
     def __len__(self) -> int:
         """Packets waiting."""

@@ -24,6 +24,7 @@ from iovisor_ovn.mainlogic.zones import Zones
 from iovisor_ovn.modules import Emission, emit
 from iovisor_ovn.modules.emission import port_name
 from iovisor_ovn.standalone.ageing import Ageing
+from iovisor_ovn.standalone.asking import Asking
 from iovisor_ovn.standalone.health import Health
 from iovisor_ovn.standalone.pools import Pools
 from iovisor_ovn.standalone.rows import CHASSIS, Keys, Rows, chain_rows, datapath_uuid, differences
@@ -63,9 +64,11 @@ class Chain:
         self._zone_users: frozenset[str] = frozenset()
         self.pools = Pools(DhcpServers(machine.maps), store.pools)
         self.health = Health(self.pipeline, self._health_changed)
+        self._asking = Asking(self.pipeline)
         self._pump = PacketPump(
-            self.pipeline, lambda _fact, _now: None, lambda _index: None, self.health.receive
-        )
+            self.pipeline, lambda _fact, _now: None, lambda _index: None, self.health.receive,
+            self._asking.hold,
+        )  # fmt: skip
         self._ageing = Ageing(self.pipeline)
         self._collector = Collector(self.conntrack)
 
@@ -100,6 +103,7 @@ class Chain:
         self._zones.assign(zone_users, {})
         self._flow_counts = {name: len(emission.flows) for name, emission in emissions.items()}
         self._ageing.follow(topology)
+        self._asking.follow(emissions)
         self.health.follow(topology)
         self.pipeline.counters.keep({name for e in emissions.values() for name in e.counters})
         self._store.save(self._zones.differences({}), self.pools.numbers)
@@ -173,6 +177,7 @@ class Chain:
         self._follow_devices()
         self._pump.run(time.monotonic())
         self._ageing.run()
+        self._asking.run()
         self.pools.run()
         self.health.run()
         self._collector.run()
@@ -182,6 +187,7 @@ class Chain:
         poller.fd_wait(self.devices.fileno(), ovs.poller.POLLIN)
         self._pump.wait(poller)
         self._ageing.wait(poller)
+        self._asking.wait(poller)
         self.pools.wait(poller)
         self.health.wait(poller)
         self._collector.wait(poller)

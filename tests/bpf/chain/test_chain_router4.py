@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The router module and IPv4, frame by frame."""
 
+import time
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_interface, ip_network
 from random import Random
 from typing import Any
@@ -12,6 +13,7 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
 from chain_rig import ChainRig, chain
+from iovisor_ovn.abi import STRUCTS
 from iovisor_ovn.config.topology import ArpEntry, Route, Router, RouterInterface, Topology
 
 pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns]
@@ -533,3 +535,128 @@ def test_neighbours_of_a_port_that_goes_are_forgotten(rig: ChainRig) -> None:
     rig.apply(chain({"r": Router(renamed)}, ["r", "r:up", "r", "r"]))
     rig.send(0, request(0, "10.0.0.2", "10.0.0.1"))
     assert rig.send(0, arrives(0, packet)) == {1: [asks(1, "10.0.1.1", "10.0.1.77")]}
+
+
+# -- neighbours that do not answer -------------------------------------------------------------
+
+
+def test_sender_is_told_that_nobody_answers(router: ChainRig) -> None:
+    """Asked for three times, a second apart; then each packet that waited is answered."""
+    question = asks(1, "10.0.1.1", "10.0.1.77")
+    first, second = udp("10.0.0.2", "10.0.1.77", id=1), udp("192.168.5.9", "10.0.1.77", id=2)
+    assert router.send(0, arrives(0, first)) == {1: [question]}
+    router.send(2, arrives(2, second))
+    assert router.wait_for_neighbours(0.9) == {}
+    assert router.wait_for_neighbours(1.1) == {1: [question]}
+    assert router.wait_for_neighbours(2.2) == {1: [question]}
+    assert router.wait_for_neighbours(3.1) == {
+        0: [leaves(0, error(forwarded(first), 3, 1, "10.0.0.1"))],
+        2: [leaves(2, error(forwarded(second), 3, 1, "10.0.2.1"))],
+    }
+    assert router.wait_for_neighbours(60) == {}
+    # The next packet begins anew.
+    assert router.send(0, arrives(0, first)) == {1: [question]}
+
+
+def test_late_answer_lets_packets_go(router: ChainRig) -> None:
+    """After the second question."""
+    packet = udp("10.0.0.2", "10.0.1.77")
+    router.send(0, arrives(0, packet))
+    assert router.wait_for_neighbours(1.1) == {1: [asks(1, "10.0.1.1", "10.0.1.77")]}
+    answer = reply(1, "10.0.1.77", "10.0.1.1", 77)
+    assert router.send(1, answer) == {1: [leaves(1, forwarded(packet), 77)]}
+    assert router.wait_for_neighbours(60) == {}
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        IP(src="10.0.0.2", dst="10.0.1.77") / ICMP(type=11) / udp("10.0.1.77", "10.0.0.2"),
+        IP(src="10.0.0.2", dst="10.0.1.77", frag=9, proto=17) / Raw(DATA),
+        IP(src="10.0.1.77", dst="10.0.0.1") / ICMP(),
+    ],
+    ids=["ICMP error", "later fragment", "the router's own answer"],
+)
+def test_nobody_is_told_about_some(router: ChainRig, packet: Packet) -> None:
+    """No error about an error, a part of a packet, or to the router itself."""
+    router.send(0, arrives(0, packet))
+    assert set(router.wait_for_neighbours(1.1)) == {1}
+    assert router.wait_for_neighbours(3.1) == {}
+
+
+def asks_directly(port: int, spa: str, tpa: str, number: int) -> bytes:
+    """The router's ARP request to a neighbour that it knows."""
+    return bytes.fromhex(host_mac(port, number).replace(":", "")) + asks(port, spa, tpa)[6:]
+
+
+def learned(router: ChainRig, number: int) -> None:
+    """Let the router learn 10.0.1.77 behind port 1, with the MAC address of that number."""
+    router.send(1, request(1, "10.0.1.77", "10.0.1.1", number))
+
+
+def test_silent_neighbour_in_use_is_asked_and_forgotten(router: ChainRig) -> None:
+    """Twice where it was, once everywhere."""
+    learned(router, 77)
+    packet = udp("10.0.0.2", "10.0.1.77")
+    assert router.doubt_neighbours(29) == {}
+    directly = asks_directly(1, "10.0.1.1", "10.0.1.77", 77)
+    assert router.doubt_neighbours(31) == {1: [directly]}
+    assert router.doubt_neighbours(31.5) == {}
+    assert router.doubt_neighbours(32.1) == {1: [directly]}
+    assert router.always(0, arrives(0, packet)) == {1: [leaves(1, forwarded(packet), 77)]}
+    assert router.doubt_neighbours(33.2) == {1: [asks(1, "10.0.1.1", "10.0.1.77")]}
+    assert router.doubt_neighbours(34.3) == {}
+    assert router.send(0, arrives(0, packet)) == {1: [asks(1, "10.0.1.1", "10.0.1.77")]}
+
+
+def test_neighbour_that_answers_stays(router: ChainRig) -> None:
+    """And is believed for as long again."""
+    learned(router, 77)
+    _confirmed_long_ago(router)
+    assert set(router.doubt_neighbours(0)) == {1}
+    router.send(1, reply(1, "10.0.1.77", "10.0.1.1", 77))
+    assert router.doubt_neighbours(5) == {}
+    packet = udp("10.0.0.2", "10.0.1.77")
+    assert router.always(0, arrives(0, packet)) == {1: [leaves(1, forwarded(packet), 77)]}
+    assert set(router.doubt_neighbours(31)) == {1}
+
+
+def test_neighbour_with_a_new_mac_is_found(router: ChainRig) -> None:
+    """It answers the question that goes to all."""
+    learned(router, 76)
+    for seconds in (31, 32.1, 33.2):
+        assert set(router.doubt_neighbours(seconds)) == {1}
+    router.send(1, reply(1, "10.0.1.77", "10.0.1.1", 77))
+    assert router.doubt_neighbours(29) == {}
+    packet = udp("10.0.0.2", "10.0.1.77")
+    assert router.always(0, arrives(0, packet)) == {1: [leaves(1, forwarded(packet), 77)]}
+
+
+def test_idle_and_configured_neighbours_are_left_alone(router: ChainRig) -> None:
+    """Ageing forgets the one, nothing the other."""
+    packet = udp("10.0.0.2", "10.0.1.2")
+    router.send(0, arrives(0, packet))
+    assert router.doubt_neighbours(31) == {}
+    learned(router, 77)
+    assert router.doubt_neighbours(100, in_use=False) == {}
+
+
+def _confirmed_long_ago(router: ChainRig) -> None:
+    """Let all neighbours have been silent for a minute."""
+    table, struct = router.machine.maps["neighbours"], STRUCTS["neigh"]
+    long_ago = time.monotonic_ns() - 60 * 10**9
+    for key, value in table.items():
+        table.update(key, struct.pack(**(struct.unpack(value) | {"confirmed_ns": long_ago})))
+
+
+def test_neighbour_ages(router: ChainRig) -> None:
+    """It is asked for again when nobody used it for the time that the module says."""
+    learned(router, 77)
+    packet = udp("10.0.0.2", "10.0.1.77")
+    later = time.monotonic_ns() + 299 * 10**9
+    router.chain._ageing.sweep(later)
+    assert router.send(0, arrives(0, packet)) == {1: [leaves(1, forwarded(packet), 77)]}
+    router.chain._ageing.sweep(later + 3 * 10**9)
+    assert router.send(0, arrives(0, packet)) == {1: [asks(1, "10.0.1.1", "10.0.1.77")]}
+    configured = udp("10.0.0.2", "10.0.1.2")
+    assert router.send(0, arrives(0, configured)) == {1: [leaves(1, forwarded(configured))]}

@@ -401,15 +401,25 @@ def test_packet_waits_for_its_neighbour(router: ChainRig) -> None:
 
 
 def test_router_asks_for_a_link_local_next_hop(router: ChainRig) -> None:
-    """With its own address on that port."""
+    """In its group, with the router's own link-local address."""
     packet = udp(H0, "2001:db8:6::1")
-    out = router.send(0, arrives(0, packet))
-    assert list(out) == [1]
-    asked = Ether(out[1][0])
-    assert asked[ICMPv6ND_NS].tgt == local(1, 2)
-    assert asked[IPv6].src in (local(1), "fd00:1::1")
-    answer = advertises(1, local(1, 2), asked[IPv6].src)
+    assert router.send(0, arrives(0, packet)) == {1: [router_asks(1, local(1), local(1, 2))]}
+    answer = advertises(1, local(1, 2), local(1))
     assert router.send(1, answer) == {1: [leaves(1, forwarded(packet))]}
+
+
+def test_router_asks_for_the_next_hop_and_on_link_for_the_destination(rig: ChainRig) -> None:
+    """Each in the group of its own address; without an address of its own it uses another's."""
+    routes = (route("2001:db8::/32", 1, "fd00:1::99"), route("3fff::/20", 3))
+    rig.fresh(one_router(Router(INTERFACES, routes, KNOWN)))
+    for destination, port, own, target in (
+        ("2001:db8::1234", 1, "fd00:1::1", "fd00:1::99"),
+        ("3fff::5678", 3, "fd00:0::1", "3fff::5678"),
+    ):
+        packet = udp(H0, destination)
+        assert rig.send(0, arrives(0, packet)) == {port: [router_asks(port, own, target)]}
+        answer = advertises(port, target, own, 9)
+        assert rig.send(port, answer) == {port: [leaves(port, forwarded(packet), 9)]}
 
 
 NOT_LEARNED = [
@@ -446,3 +456,44 @@ def test_own_addresses_are_nobody_s(router: ChainRig, port: int, own: str) -> No
     router.send(port, advertises(port, own, "fd00:1::1", 0x66))
     router.send(port, solicits(port, own, "fd00:1::1", 0x66))
     assert len(router.machine.maps["neighbours"].keys()) == before
+
+
+# -- neighbours that do not answer -------------------------------------------------------------
+
+
+def test_sender_is_told_that_nobody_answers(router: ChainRig) -> None:
+    """Asked for three times, a second apart; then the packet that waited is answered."""
+    question = router_asks(1, "fd00:1::1", "fd00:1::77")
+    packet = udp(H0, "fd00:1::77")
+    assert router.send(0, arrives(0, packet)) == {1: [question]}
+    assert router.wait_for_neighbours(1.1) == {1: [question]}
+    assert router.wait_for_neighbours(2.2) == {1: [question]}
+    answer = error(forwarded(packet), ICMPv6DestUnreach(code=3), "fd00:0::1")
+    assert router.wait_for_neighbours(3.1) == {0: [leaves(0, answer)]}
+    assert router.wait_for_neighbours(60) == {}
+
+
+def test_question_for_a_link_local_next_hop_is_repeated(router: ChainRig) -> None:
+    """As the machine had sent it."""
+    packet = udp(H0, "2001:db8:6::1")
+    first = router.send(0, arrives(0, packet))
+    assert router.wait_for_neighbours(1.1) == first
+
+
+def test_silent_neighbour_in_use_is_asked_and_forgotten(router: ChainRig) -> None:
+    """Twice where it was, once in its group (RFC 4861, 7.3.3)."""
+    router.send(1, solicits(1, "fd00:1::77", "fd00:1::1", 0x77))
+    packet = udp(H0, "fd00:1::77")
+    directly = bytes(
+        Ether(src=router_mac(1), dst=host_mac(1, 0x77))
+        / IPv6(src="fd00:1::1", dst="fd00:1::77", hlim=255)
+        / ICMPv6ND_NS(tgt="fd00:1::77")
+        / ICMPv6NDOptSrcLLAddr(lladdr=router_mac(1))
+    )
+    assert router.doubt_neighbours(31) == {1: [directly]}
+    assert router.doubt_neighbours(32.1) == {1: [directly]}
+    assert router.always(0, arrives(0, packet)) == {1: [leaves(1, forwarded(packet), 0x77)]}
+    question = router_asks(1, "fd00:1::1", "fd00:1::77")
+    assert router.doubt_neighbours(33.2) == {1: [question]}
+    assert router.doubt_neighbours(34.3) == {}
+    assert router.send(0, arrives(0, packet)) == {1: [question]}

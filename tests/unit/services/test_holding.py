@@ -15,6 +15,8 @@ from iovisor_ovn.services.holding import (
     HOLD_S,
     MAX_HOPS,
     HoldQueue,
+    Hop,
+    Patience,
     complete_checksum,
     held_per_hop,
 )
@@ -54,6 +56,51 @@ def test_full_queue_drops_its_oldest(release: str, kept: tuple[int, ...]) -> Non
     queue.resolved(HOP, 1)
     assert [frame for frame, _words, _mac in sent] == [bytes([n]) for n in kept]
     assert queue.dropped == 6 - len(kept)
+
+
+def test_next_hop_is_asked_for_again_until_it_is_given_up() -> None:
+    """At equal distances from its first packet, whatever comes after; then its packets are told."""
+    asked: list[Hop] = []
+    given_up: list[tuple[Hop, list[bytes]]] = []
+    queue = HoldQueue(
+        lambda *_what: None,
+        Patience(3, from_latest=False, ask_every_s=1),
+        asked.append,
+        lambda hop, packets: given_up.append((hop, [held.frame for held in packets])),
+    )
+    queue.hold(HOP, b"a", WORDS, 10.0)
+    queue.hold(HOP, b"b", WORDS, 10.9)
+    assert queue.next_due == 11.0
+    queue.expire(10.9)
+    assert asked == []
+    queue.expire(11.0)
+    assert (asked, queue.next_due) == ([HOP], 12.0)
+    queue.expire(12.0)
+    assert (asked, given_up) == ([HOP] * 2, [])
+    queue.expire(13.0)
+    assert (asked, given_up) == ([HOP] * 2, [(HOP, [b"a", b"b"])])
+    assert len(queue) == 0
+    queue.expire(60.0)
+    assert len(given_up) == 1
+
+
+def test_next_hop_that_answers_is_not_asked_again() -> None:
+    """Its packets have gone; nobody hears that it was unreachable."""
+    asked: list[Hop] = []
+    given_up: list[Hop] = []
+    queue = HoldQueue(
+        lambda *_what: None,
+        Patience(3, from_latest=False, ask_every_s=1),
+        asked.append,
+        lambda hop, _packets: given_up.append(hop),
+    )
+    queue.hold(HOP, b"a", WORDS, 10.0)
+    queue.resolved(HOP, 1)
+    queue.expire(20.0)
+    queue.hold(HOP, b"b", WORDS, 30.0)
+    queue.forget(HOP[0])
+    queue.expire(40.0)
+    assert (asked, given_up) == ([], [])
 
 
 def test_packets_wait_ten_seconds_after_the_latest() -> None:
