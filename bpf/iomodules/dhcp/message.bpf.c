@@ -64,9 +64,8 @@ static __always_inline void take_option(struct dhcp_scratch *s, __u32 code,
 		take_number(s, &s->lease_s, at, size, 4);
 		break;
 	case OPTION_OVERLOAD:
-		/* Not of what it speaks of itself. */
-		if (!s->area)
-			take_number(s, &s->overload, at, size, 1);
+		/* The first counts, so it never speaks of itself. */
+		take_number(s, &s->overload, at, size, 1);
 		break;
 	case OPTION_TYPE:
 		take_number(s, &s->type, at, size, 1);

@@ -25,6 +25,9 @@
 #define HEAD_BYTES 9 /* type, server */
 #define TIMES_BYTES 18 /* lease, T1, T2 */
 
+#define REFUSAL "not your address" /* for people who look at a NAK */
+#define REFUSAL_BYTES (sizeof(REFUSAL) - 1)
+
 struct reply {
 	struct dhcp_scratch *s;
 	const struct dhcp_pool *pool;
@@ -46,6 +49,13 @@ static __always_inline void put_times(__u8 *p, __u32 lease_s)
 	put_number(p + 6, OPTION_T1, for_ever ? lease_s : lease_s / 2);
 	put_number(p + 12, OPTION_T2,
 		   for_ever ? lease_s : (__u32)((__u64)lease_s * 7 / 8));
+}
+
+static __always_inline void put_refusal(__u8 *p)
+{
+	p[0] = OPTION_MESSAGE;
+	p[1] = REFUSAL_BYTES;
+	__builtin_memcpy(p + 2, REFUSAL, REFUSAL_BYTES);
 }
 
 /* Count the next option of the pool in, if there is room. */
@@ -236,7 +246,10 @@ __noinline int dhcp_reply(struct __sk_buff *skb, __u32 type, __u32 yiaddr)
 		put_times(g->data + OPTIONS_AT + HEAD_BYTES, s->lease_s);
 		s->reply_at += TIMES_BYTES;
 	}
-	if (type != DHCP_NAK) {
+	if (type == DHCP_NAK) {
+		put_refusal(g->data + OPTIONS_AT + HEAD_BYTES);
+		s->reply_at += 2 + REFUSAL_BYTES;
+	} else {
 		s->room = dhcp_room(yiaddr);
 		put_options(g, s, pool);
 	}

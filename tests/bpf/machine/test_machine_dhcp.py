@@ -346,8 +346,12 @@ def test_who_can_take_unicasts_gets_unicasts(rig: Rig) -> None:
 
 
 def test_a_refusal_is_a_broadcast(rig: Rig) -> None:
-    """The client may have no usable address."""
-    assert way(serve(rig).ask(ONE.select(FOREIGN))) == ("ff:ff:ff:ff:ff:ff", EVERYBODY, 68)
+    """The client may have no usable address; nothing but the refusal is in it."""
+    refused = serve(rig).ask(ONE.select(FOREIGN))
+    assert way(refused) == ("ff:ff:ff:ff:ff:ff", EVERYBODY, 68)
+    assert refused.option("error_message") == b"not your address"
+    assert refused.option("subnet_mask") is None
+    checked(refused)
 
 
 RELAYED: dict[str, Any] = {

@@ -2,15 +2,18 @@
 """Addresses and their clients: the pool, time, races, and what the agent may do."""
 
 import dataclasses
+import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
 from dhcp_rig import SERVER_IP, Client, Server, serve, settings
-from iovisor_ovn.abi import DhcpState, Drop
+from iovisor_ovn.abi import STRUCTS, DhcpState, Drop
 from iovisor_ovn.dataplane.dhcp import DhcpServers, DhcpSettings, Lease
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.demo import until
@@ -111,6 +114,7 @@ WIDE = DhcpSettings(
 )  # fmt: skip
 #: Addresses and hints that one message may look at.
 _MAX_PROBES = 8192
+_TORN = 9
 
 
 def test_the_last_free_address_of_65536_is_found(rig: Rig) -> None:
@@ -143,21 +147,31 @@ def both(server: Server, clients: list[list[Client]]) -> list[list[str]]:
     given: list[list[str]] = [[], []]
     start = threading.Barrier(2)
 
-    def ask(number: int) -> None:
-        os.sched_setaffinity(0, {cpus[number]})
+    def ask(number: int, cpu: int) -> None:
+        os.sched_setaffinity(0, {cpu})
         frames = [bytes(client.discover()) for client in clients[number]]
         start.wait(10)
         given[number] += [server.quick(frame) for frame in frames]
 
-    cpus = sorted(os.sched_getaffinity(os.getppid()))[:2]
-    if len(cpus) < 2:
-        pytest.skip("a race needs two CPUs")
-    threads = [threading.Thread(target=ask, args=(number,)) for number in (0, 1)]
+    at_once([partial(ask, number, cpu) for number, cpu in enumerate(two_cpus())])
+    return given
+
+
+def at_once(tasks: list[Callable[[], None]]) -> None:
+    """Run tasks in threads to their ends."""
+    threads = [threading.Thread(target=task) for task in tasks]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
-    return given
+        thread.join(60)
+
+
+def two_cpus() -> list[int]:
+    """Two of those that this process may use."""
+    cpus = sorted(os.sched_getaffinity(os.getppid()))[:2]
+    if len(cpus) < 2:
+        pytest.skip("a race needs two CPUs")
+    return cpus
 
 
 def test_two_cpus_never_give_one_address_to_two_clients(rig: Rig) -> None:
@@ -175,6 +189,37 @@ def test_one_address_and_two_cpus(rig: Rig) -> None:
         server = serve(rig, settings(10, 10))
         given = both(server, [[ONE], [OTHER]])
         assert sorted(given) == [[""], ["10.9.0.10"]]
+
+
+def test_what_two_cpus_write_to_one_entry_is_of_one_of_them(rig: Rig) -> None:
+    """Offers that lapse at once let both write all the time: no entry has parts of two clients."""
+    server = serve(rig, settings(10, 10, offer_s=0))
+    clients = [Client(1, b"a" * 59), Client(2, b"b" * 59)]
+    server.ask(clients[0].discover())
+    key = STRUCTS["dhcp_addr"].pack(pool=server.pool, ip=int(IPv4Address("10.9.0.10")))
+    leases = rig.machine.maps["dhcp_leases"]
+    id_at = 8 + STRUCTS["dhcp_lease"].offset_of("id")
+    names = {client.client_id for client in clients}
+    fork = multiprocessing.get_context("fork")
+
+    def hammer(cpu: int, client: Client) -> None:
+        os.sched_setaffinity(0, {cpu})
+        again = server.repeater(bytes(client.discover()))
+        for _ in range(30000):
+            again()
+            value = leases.lookup_locked(key)
+            assert value is not None
+            if value[id_at : id_at + 59] not in names:
+                os._exit(_TORN)
+        os._exit(0)
+
+    pairs = zip(two_cpus(), clients, strict=True)
+    processes = [fork.Process(target=hammer, args=pair) for pair in pairs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0], f"{_TORN}: parts of both"
 
 
 # -- reservations ------------------------------------------------------------------------
