@@ -16,12 +16,14 @@
 #define PARSE_BYTES 192 /* bytes of a packet that parse() reads at once */
 #define L4_BASE 256 /* where parse() puts an L4 header that lies farther */
 #define L4_BYTES 128
+#define ENTRANCES 16 /* devices that a CPU knows without the device map */
 #define SEGMENT_COUNTS 4 /* counters that one segment may raise */
 
 enum run {
 	RUN_STAGE, /* look up m->stage */
 	RUN_CODE, /* execute from m->pc */
 	RUN_END, /* strand done: take the next from the work stack */
+	RUN_EMIT, /* hand the packet to the device of exit */
 };
 
 enum work_kind {
@@ -39,6 +41,20 @@ struct work {
 	__u32 list;
 	__u32 pos;
 	__u32 w[MAX_WORDS];
+};
+
+/* A device to which packets go. */
+struct exit {
+	__u32 ifindex; /* 0: none */
+	__u32 flags; /* enum port_flag */
+	__u32 tci; /* VLAN tag that packets get, or 0 */
+};
+
+/* A device from which packets come, as the device map says. */
+struct entrance {
+	__u32 ifindex; /* 0: none */
+	__u32 generation; /* of the pipeline for which it holds */
+	struct device device;
 };
 
 /* A packet to build once all copies of the present one are out. */
@@ -63,6 +79,7 @@ struct machine {
 	__u32 gen_tail; /* and queued */
 	__u32 in_ifindex;
 	__s32 verdict; /* of the tc program once all is done */
+	struct exit exit;
 	__u32 stack_depth;
 	__u32 steps; /* taken so far, see MAX_STEPS */
 	__u32 drop; /* reason for which the last strand ended, or 0 */
@@ -108,6 +125,11 @@ struct machine {
 	__u32 wrote[MAX_WORDS + MAX_TEMPS];
 	__u32 first[MAX_WORDS + MAX_TEMPS];
 	__u64 segment_key[MAX_WORDS / 2];
+	__u32 generation; /* of the pipeline when the packet came */
+	__u32 learned; /* of what has been learned when the walk began */
+	__u32 recalls; /* the walk has asked for something learned */
+	__u64 tick; /* jiffies at which the clock was read last */
+	__u64 now; /* what it said */
 	__u64 serial; /* the last one given to a start */
 	__u64 start; /* hash of the start at hand */
 	__u64 segment; /* and of the segment */
@@ -118,6 +140,7 @@ struct machine {
 	__u32 first_steps;
 	__u32 n_counted; /* counters that the walk raised */
 	__u32 counted[SEGMENT_COUNTS];
+	struct entrance entrances[ENTRANCES]; /* by ifindex, as far as they fit */
 	__u32 stack[MAX_STACK * 4];
 	__u8 hdr[512]; /* header bytes: parse() input, scratch of generators */
 	struct work work[MAX_WORK_DEPTH];

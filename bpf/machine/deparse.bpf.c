@@ -5,6 +5,7 @@
  * (the helpers know skb->ip_summed).
  */
 #include "iomodules/icmp/sctp.h"
+#include "lib/csum.h"
 #include "lib/machine.h"
 
 #define IP4_CSUM (ETH_BYTES + 10)
@@ -28,17 +29,52 @@ static __always_inline int store_summed(struct __sk_buff *skb, __u32 at,
 	return bpf_skb_store_bytes(skb, at, bytes, n, BPF_F_RECOMPUTE_CSUM);
 }
 
+static __always_inline void put_macs(const struct machine *m, __u8 *eth)
+{
+	WRITE_BE16(eth, m->w[W_ETH_HI] >> 16);
+	WRITE_BE32(eth + 2, m->w[W_ETH_DST_LO]);
+	WRITE_BE16(eth + 6, m->w[W_ETH_HI]);
+	WRITE_BE32(eth + 8, m->w[W_ETH_SRC_LO]);
+}
+
+/*
+ * What a router changes, in one write: MAC addresses, TOS and TTL with the IPv4
+ * header checksum, which makes up for them in a complete checksum.
+ */
+static __always_inline int write_ip4_front(struct __sk_buff *skb,
+					   struct machine *m)
+{
+	__u8 front[IP4_CSUM + 2] __attribute__((aligned(4)));
+	__be16 old[3], new[2];
+
+	if (bpf_skb_load_bytes(skb, ETH_BYTES - 2, front + ETH_BYTES - 2,
+			       sizeof(front) - (ETH_BYTES - 2)))
+		return -1;
+	old[0] = *(__be16 *)(front + ETH_BYTES);
+	old[1] = *(__be16 *)(front + ETH_BYTES + 8);
+	old[2] = *(__be16 *)(front + IP4_CSUM);
+	front[ETH_BYTES + 1] = m->w[W_IP_META] >> 16;
+	front[ETH_BYTES + 8] = m->w[W_IP_META] >> 8;
+	new[0] = *(__be16 *)(front + ETH_BYTES);
+	new[1] = *(__be16 *)(front + ETH_BYTES + 8);
+	*(__be16 *)(front + IP4_CSUM) =
+		csum_finish((__u64)(__be16)~old[2] + (__be16)~old[0] +
+			    (__be16)~old[1] + new[0] + new[1]);
+	put_macs(m, front);
+	m->wire[W_IP_META] = m->w[W_IP_META];
+	return store(skb, 0, front, sizeof(front));
+}
+
 static __always_inline int write_eth(struct __sk_buff *skb, struct machine *m)
 {
 	__u8 mac[12] __attribute__((aligned(4)));
 
+	if (CHANGED(W_IP_META) && m->w[W_CLASS] & CLASS_IP4 && m->ip_end)
+		return write_ip4_front(skb, m);
 	if (!CHANGED(W_ETH_HI) && !CHANGED(W_ETH_DST_LO) &&
 	    !CHANGED(W_ETH_SRC_LO))
 		return 0;
-	WRITE_BE16(mac, m->w[W_ETH_HI] >> 16);
-	WRITE_BE32(mac + 2, m->w[W_ETH_DST_LO]);
-	WRITE_BE16(mac + 6, m->w[W_ETH_HI]);
-	WRITE_BE32(mac + 8, m->w[W_ETH_SRC_LO]);
+	put_macs(m, mac);
 	return store(skb, 0, mac, sizeof(mac));
 }
 
@@ -115,22 +151,6 @@ write_ip4_addr(struct __sk_buff *skb, struct machine *m, __u32 word, __u32 at)
 
 static __always_inline int write_ip4(struct __sk_buff *skb, struct machine *m)
 {
-	__u32 old = m->wire[W_IP_META], new = m->w[W_IP_META];
-	__u8 tos = new >> 16, ttl = new >> 8;
-
-	if ((old ^ new) & 0x00ff0000) {
-		if (bpf_l3_csum_replace(skb, IP4_CSUM,
-					bpf_htons(old >> 16 & 0xff),
-					bpf_htons(tos), 2) ||
-		    store(skb, ETH_BYTES + 1, &tos, 1))
-			return -1;
-	}
-	if ((old ^ new) & 0x0000ff00) {
-		if (bpf_l3_csum_replace(skb, IP4_CSUM, bpf_htons(old & 0xff00),
-					bpf_htons(new & 0xff00), 2) ||
-		    store(skb, ETH_BYTES + 8, &ttl, 1))
-			return -1;
-	}
 	if (write_ip4_addr(skb, m, W_IP4_SRC, ETH_BYTES + 12))
 		return -1;
 	return write_ip4_addr(skb, m, W_IP4_DST, ETH_BYTES + 16);

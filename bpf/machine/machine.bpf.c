@@ -21,15 +21,17 @@
 #define FLAG_LOCALPORT (1 << 10) /* flags register: came from a localport */
 
 /*
- * Instructions that only read and write words: a segment replays them. All
- * others are executed for each packet (so are OUTPUT to a group and DELIVER to
- * a device, see there).
+ * Instructions that read and write words only, or what is learned: a segment
+ * replays them. All others are executed for each packet (so is OUTPUT to a
+ * group, see there).
  */
 #define REPEATABLE_OPS                                                         \
 	(1ULL << OP_END | 1ULL << OP_LOAD | 1ULL << OP_MOVE |                  \
 	 1ULL << OP_NEXT | 1ULL << OP_CALL | 1ULL << OP_OUTPUT |               \
 	 1ULL << OP_DELIVER | 1ULL << OP_DEC_TTL | 1ULL << OP_CT_CLEAR |       \
-	 1ULL << OP_COUNT)
+	 1ULL << OP_COUNT | 1ULL << OP_NEIGH_GET | 1ULL << OP_NEIGH_PUT |      \
+	 1ULL << OP_NEIGH_LOOKUP | 1ULL << OP_FDB_GET | 1ULL << OP_FDB_PUT |   \
+	 1ULL << OP_FDB_LOOKUP)
 
 struct context {
 	struct __sk_buff *skb;
@@ -205,19 +207,17 @@ static __always_inline void enter_peer(struct machine *m, struct port *port)
 }
 
 /* Hand the packet to a device; a copy unless nothing is left to do. */
-static __always_inline void emit(struct context *ctx, struct machine *m,
-				 struct port *port)
+static __always_inline void emit(struct context *ctx, struct machine *m)
 {
 	struct __sk_buff *skb = ctx->skb;
 	__u32 last = !m->depth && m->gen_head == m->gen_tail && !ctx->inject;
 	__u32 tci = m->w[W_ETH_TYPE_TCI];
-	__u32 ifindex = port->ifindex;
-	__u32 flags = port->flags;
+	__u32 ifindex = m->exit.ifindex;
+	__u32 flags = m->exit.flags;
 	int result;
 
-	if (port->kind == PORT_NESTED)
-		m->w[W_ETH_TYPE_TCI] = (tci & 0xffff0000) | TCI_PRESENT |
-				       port->tag;
+	if (m->exit.tci)
+		m->w[W_ETH_TYPE_TCI] = (tci & 0xffff0000) | m->exit.tci;
 	result = deparse(skb);
 	m->w[W_ETH_TYPE_TCI] = tci;
 	if (result)
@@ -231,7 +231,7 @@ static __always_inline void emit(struct context *ctx, struct machine *m,
 	end_strand(m, 0);
 }
 
-static __always_inline void deliver(struct context *ctx, struct machine *m)
+static __always_inline void deliver(struct machine *m)
 {
 	struct port *port = find_port(m);
 
@@ -239,11 +239,14 @@ static __always_inline void deliver(struct context *ctx, struct machine *m)
 		return end_strand(m, DROP_UNKNOWN_PORT);
 	if (port->kind == PORT_PATCH)
 		return enter_peer(m, port);
-	cut(m, m->pc - 1);
-	if (port->ifindex)
-		emit(ctx, m, port);
-	else
-		end_strand(m, DROP_NO_PORT);
+	if (!port->ifindex)
+		return end_strand(m, DROP_NO_PORT);
+	m->exit.ifindex = port->ifindex;
+	m->exit.flags = port->flags;
+	m->exit.tci = port->kind == PORT_NESTED ? TCI_PRESENT | port->tag : 0;
+	m->run = RUN_EMIT;
+	if (fast_path && m->recording)
+		end_segment(0, 0);
 }
 
 static __always_inline void write_word(struct machine *m, __u32 word,
@@ -329,6 +332,51 @@ static __always_inline void call(struct machine *m, __u32 stage)
 	goto_stage(m, stage);
 }
 
+/* Verbs about what packets have taught. */
+__noinline int ask_learned(struct __sk_buff *skb, __u32 op, __u32 check_mac)
+{
+	struct machine *m = machine();
+	int result;
+
+	if (!m)
+		return -DROP_NO_STATE;
+	consult(m, W_DATAPATH, 0xffffffff);
+	if (op != OP_FDB_GET)
+		consult(m, T_PORT, 0xffffffff);
+	if (op <= OP_NEIGH_LOOKUP)
+		consult_words(m, T_IP0, T_IP3);
+	if (op != OP_NEIGH_GET)
+		consult_words(m, T_MAC_HI, T_MAC_LO);
+	switch (op) {
+	case OP_NEIGH_GET:
+		result = neigh_get(skb);
+		overwrite(m, W_ETH_HI, 0xffff0000);
+		overwrite(m, W_ETH_DST_LO, 0xffffffff);
+		m->dim_valid = 0;
+		break;
+	case OP_NEIGH_PUT:
+		result = neigh_put(skb);
+		break;
+	case OP_NEIGH_LOOKUP:
+		result = neigh_lookup(skb, check_mac);
+		overwrite(m, T_RESULT, 0xffffffff);
+		break;
+	case OP_FDB_GET:
+		result = fdb_get(skb);
+		overwrite(m, T_RESULT, 0xffffffff);
+		break;
+	case OP_FDB_PUT:
+		result = fdb_put(skb);
+		break;
+	default:
+		result = fdb_lookup(skb);
+		overwrite(m, T_RESULT, 0xffffffff);
+		break;
+	}
+	recall(m, result);
+	return result;
+}
+
 /* Execute the instruction at m->pc. */
 static __always_inline void execute(struct context *ctx, struct machine *m)
 {
@@ -372,7 +420,7 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 		output(m);
 		break;
 	case OP_DELIVER:
-		deliver(ctx, m);
+		deliver(m);
 		break;
 	case OP_DEC_TTL:
 		dec_ttl(m);
@@ -418,23 +466,12 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 		forget_restored(m);
 		break;
 	case OP_NEIGH_GET:
-		check(m, neigh_get(skb));
-		m->dim_valid = 0;
-		break;
 	case OP_NEIGH_PUT:
-		check(m, neigh_put(skb));
-		break;
 	case OP_NEIGH_LOOKUP:
-		check(m, neigh_lookup(skb, a));
-		break;
 	case OP_FDB_GET:
-		check(m, fdb_get(skb));
-		break;
 	case OP_FDB_PUT:
-		check(m, fdb_put(skb));
-		break;
 	case OP_FDB_LOOKUP:
-		check(m, fdb_lookup(skb));
+		check(m, ask_learned(skb, insn->op, a));
 		break;
 	default:
 		end_strand(m, DROP_BAD_PROGRAM);
@@ -533,10 +570,12 @@ static long step(__u32 i, void *arg)
 		m->run = RUN_CODE;
 	}
 	for (int k = 0; k < MAX_STEP_INSNS; k++) {
-		execute(ctx, m);
 		if (m->run != RUN_CODE || m->begins)
-			return 0;
+			break;
+		execute(ctx, m);
 	}
+	if (m->run == RUN_EMIT)
+		emit(ctx, m);
 	return 0;
 }
 
@@ -560,18 +599,54 @@ static __always_inline int begin(struct machine *m, struct __sk_buff *skb)
 	m->steps = 0;
 	m->recording = 0;
 	m->begins = 1;
+	m->generation = generation_of(GENERATION_SET);
 	return -parse(skb);
+}
+
+static __always_inline int is_done(const struct machine *m)
+{
+	return m->run == RUN_END && !m->depth && m->gen_head == m->gen_tail;
 }
 
 static __always_inline int finish(struct context *ctx, struct machine *m)
 {
+	/* One segment is all that most packets need: without the loop, then. */
+	if (fast_path && m->run == RUN_STAGE) {
+		replay();
+		if (m->run == RUN_EMIT)
+			emit(ctx, m);
+		if (is_done(m)) {
+			m->busy = 0;
+			return m->verdict;
+		}
+	}
 	bpf_loop(MAX_STEPS + 1, step, ctx, 0);
 	m->busy = 0;
 	return m->verdict;
 }
 
-static __always_inline struct device *find_device(struct __sk_buff *skb,
-						  __u32 *nested)
+/* The device of an untagged packet, from the map once in a generation. */
+static __always_inline struct device *find_untagged(struct machine *m,
+						    __u32 ifindex)
+{
+	struct entrance *entrance = &m->entrances[ifindex & (ENTRANCES - 1)];
+	struct device_key key = {.ifindex = ifindex};
+	struct device *device;
+
+	if (entrance->ifindex == ifindex &&
+	    entrance->generation == m->generation)
+		return &entrance->device;
+	device = bpf_map_lookup_elem(&devices, &key);
+	if (!device)
+		return 0;
+	entrance->ifindex = ifindex;
+	entrance->generation = m->generation;
+	entrance->device = *device;
+	return device;
+}
+
+static __always_inline struct device *
+find_device(struct __sk_buff *skb, struct machine *m, __u32 *nested)
 {
 	struct device_key key = {.ifindex = skb->ifindex};
 	struct device *device;
@@ -583,9 +658,8 @@ static __always_inline struct device *find_device(struct __sk_buff *skb,
 			*nested = 1;
 			return device;
 		}
-		key.tag = 0;
 	}
-	return bpf_map_lookup_elem(&devices, &key);
+	return find_untagged(m, skb->ifindex);
 }
 
 static __always_inline int drop_at_entry(struct machine *m, __u32 reason)
@@ -608,7 +682,7 @@ int ingress(struct __sk_buff *skb)
 
 	if (result || !m)
 		return drop_at_entry(m, result);
-	device = find_device(skb, &nested);
+	device = find_device(skb, m, &nested);
 	if (!device)
 		return drop_at_entry(m, DROP_NO_DEVICE);
 	result = enter_datapath(m, device->dp);

@@ -4,9 +4,10 @@
  * to the next that looks the same, without the walk.
  *
  * A *segment* begins where a packet enters a pipeline or behind an instruction
- * that has to be executed for each packet (conntrack, neighbours, copies, what
- * reads the packet's length), and ends before the next of these or with the
- * strand. In between the walk is a function of the words that it looks at:
+ * that has to be executed for each packet (conntrack, copies, what reads the
+ * packet's length), and ends before the next of these, with the strand, or at
+ * the device by which it leaves. In between the walk is a function of the words
+ * that it looks at:
  *
  *  - consult() notes each bit of the packet, as it was at the start, that the
  *    walk asks for; what it wrote itself is known;
@@ -17,6 +18,10 @@
  * The key grows as walks ask for more; each growth begins a new serial, under
  * which the start's earlier segments are not found any more. A change of the
  * pipeline raises the generation, which empties all starts.
+ *
+ * Walks also ask for what packets have taught: neighbours, MAC addresses. A
+ * segment with such an answer holds until a packet teaches something else, and
+ * for a second at most: the walk says that the address is still in use.
  */
 #pragma once
 
@@ -30,6 +35,7 @@
  * hit, only each 16th walk is recorded.
  */
 #define PATIENCE 64
+#define RECALL_NS SECOND_NS
 #define RARELY 15
 
 /* Set before load: 0 makes every packet walk. */
@@ -54,6 +60,52 @@ static __always_inline void put(struct machine *m, __u32 word, __u32 value)
 {
 	m->w[word & 127] = value;
 	overwrite(m, word, 0xffffffff);
+}
+
+static __always_inline void consult_words(struct machine *m, __u32 first,
+					  __u32 last)
+{
+	for (__u32 word = first; word <= last; word++)
+		consult(m, word, 0xffffffff);
+}
+
+static __always_inline __u32 generation_of(__u32 what)
+{
+	__u32 *number = bpf_map_lookup_elem(&generation, &what);
+
+	return number ? *number : 0;
+}
+
+/*
+ * The walk has asked for something learned, or learned what was known
+ * (result 0), or something new (1).
+ */
+static __always_inline void recall(struct machine *m, int result)
+{
+	__u32 what = GENERATION_LEARNED;
+	__u32 *number;
+
+	if (!fast_path)
+		return;
+	m->recalls = 1;
+	if (result <= 0)
+		return;
+	m->recording = 0;
+	number = bpf_map_lookup_elem(&generation, &what);
+	if (number)
+		__sync_fetch_and_add(number, 1);
+}
+
+/* The clock, read once in a jiffy. */
+static __always_inline __u64 rough_now(struct machine *m)
+{
+	__u64 tick = bpf_jiffies64();
+
+	if (tick != m->tick) {
+		m->tick = tick;
+		m->now = bpf_ktime_get_coarse_ns();
+	}
+	return m->now;
 }
 
 static __always_inline void count_replay(__u32 kind)
@@ -137,6 +189,16 @@ static __always_inline int is_start(const struct machine *m,
 	       start->class == m->w[W_CLASS];
 }
 
+/* What the segment's walk learned may be out of date; it is forgotten then. */
+static __always_inline int is_stale(struct machine *m, struct segment *segment)
+{
+	if (!segment->until ||
+	    (segment->learned == m->learned && rough_now(m) < segment->until))
+		return 0;
+	segment->serial = 0;
+	return 1;
+}
+
 /*
  * The start at which the packet is: known, or made now in the place of one of
  * an earlier generation or, by turns, of one of two others.
@@ -194,6 +256,10 @@ static __always_inline void apply(struct machine *m, const struct segment *s)
 	m->run = RUN_END;
 	if (s->drop)
 		count_drop(s->drop);
+	if (s->exit.ifindex) {
+		m->exit = s->exit;
+		m->run = RUN_EMIT;
+	}
 }
 
 static __always_inline void record(struct machine *m)
@@ -202,6 +268,7 @@ static __always_inline void record(struct machine *m)
 	m->first_depth = m->depth;
 	m->first_steps = m->steps;
 	m->n_counted = 0;
+	m->recalls = 0;
 	__builtin_memset(m->used, 0, sizeof(m->used));
 	__builtin_memset(m->wrote, 0, sizeof(m->wrote));
 	__builtin_memcpy(m->first, m->w, sizeof(m->first));
@@ -217,7 +284,6 @@ __noinline int replay(void)
 	struct machine *m = machine();
 	struct segment *segment;
 	struct start *start;
-	__u32 zero = 0, *now;
 	__u64 hash;
 
 	if (!m)
@@ -225,8 +291,8 @@ __noinline int replay(void)
 	m->begins = 0;
 	m->recording = 0;
 	m->dim_valid = 0;
-	now = bpf_map_lookup_elem(&generation, &zero);
-	start = now ? find_start(m, *now) : 0;
+	m->learned = generation_of(GENERATION_LEARNED);
+	start = find_start(m, m->generation);
 	if (!start || start->n_words == NO_SEGMENTS) {
 		count_replay(REPLAY_NONE);
 		return 0;
@@ -235,7 +301,8 @@ __noinline int replay(void)
 	segment = segment_at(hash);
 	if (segment && !same_segment(m, start, segment))
 		segment = segment_at(hash ^ 1);
-	if (segment && same_segment(m, start, segment)) {
+	if (segment && same_segment(m, start, segment) &&
+	    !is_stale(m, segment)) {
 		if (start->misses)
 			start->misses--;
 		apply(m, segment);
@@ -309,8 +376,9 @@ __noinline int note_write(__u32 word)
 	return 1;
 }
 
+/* Temporaries are of use to instructions only: to none where a strand ends. */
 static __always_inline int note_writes(const struct machine *m,
-				       struct segment *s)
+				       struct segment *s, __u32 end)
 {
 	const word_pair *state = (const word_pair *)m->w;
 	const word_pair *wrote = (const word_pair *)m->wrote;
@@ -320,13 +388,16 @@ static __always_inline int note_writes(const struct machine *m,
 		s->state_value[i] = state[i] & wrote[i];
 	}
 	s->n_writes = 0;
-	for (__u32 word = FIRST_PACKET_WORD; word < ALL_WORDS; word++)
+	for (__u32 word = FIRST_PACKET_WORD; word < end; word++)
 		if (m->wrote[word] && !note_write(word))
 			return 0;
 	return 1;
 }
 
-/* The walk ends: at instruction pc, or (0) with the strand, for this reason. */
+/*
+ * The walk ends: at instruction pc, or (0) with the strand, for this reason or
+ * at the device of exit.
+ */
 __noinline int end_segment(__u32 pc, __u32 drop)
 {
 	struct machine *m = machine();
@@ -363,7 +434,7 @@ __noinline int end_segment(__u32 pc, __u32 drop)
 		segment = other;
 	}
 	segment->serial = 0;
-	if (!note_writes(m, segment))
+	if (!note_writes(m, segment, pc ? ALL_WORDS : MAX_WORDS))
 		return 0;
 	for (__u32 i = 0; i < SEGMENT_PAIRS; i++)
 		segment->key[i] = m->segment_key[i];
@@ -372,6 +443,11 @@ __noinline int end_segment(__u32 pc, __u32 drop)
 		segment->count[i] = m->counted[i];
 	segment->pc = pc;
 	segment->drop = drop;
+	segment->exit = m->exit;
+	if (m->run != RUN_EMIT)
+		segment->exit.ifindex = 0;
+	segment->learned = m->learned;
+	segment->until = m->recalls ? rough_now(m) + RECALL_NS : 0;
 	segment->steps = m->steps - m->first_steps;
 	segment->serial = start->serial;
 	return 0;

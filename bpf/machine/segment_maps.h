@@ -41,6 +41,9 @@ struct segment {
 	__u32 count[SEGMENT_COUNTS]; /* counters to raise */
 	__u32 pc; /* instruction to go on with; 0: the strand ends */
 	__u32 drop; /* and why */
+	struct exit exit; /* or where it leaves */
+	__u32 learned; /* where until is set: what had been learned by then */
+	__u64 until; /* clock, ns; 0: nothing learned is in it */
 	__u32 steps; /* that the walk took */
 };
 
@@ -67,15 +70,20 @@ struct {
 	__type(value, struct segment);
 } segments SEC(".maps");
 
+#define GENERATION_SET 0 /* elements of generation */
+#define GENERATION_LEARNED 1
+
 /*
  * Element 0: raised by the agent whenever something that walks read has
- * changed, after the change; all segments recorded before miss from then on. Read
+ * changed, after the change; all segments recorded before miss from then on.
+ * Element 1: raised by packets whenever they have learned something (neighbours,
+ * FDB), after they did; those segments miss that asked for what is learned. Read
  * by packets. Nothing can be full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 	__type(key, __u32);
 	__type(value, __u32);
 } generation SEC(".maps");

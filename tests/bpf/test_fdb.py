@@ -56,7 +56,8 @@ def stored(rig: Rig, mac: tuple[int, int]) -> dict[str, int | tuple[int, ...]]:
 def test_get_answers_what_put_learned(rig: Rig) -> None:
     """A MAC address that a packet taught is found for the next one; others are on port 0."""
     assert result(rig, Op.FDB_GET, MAC) == 0
-    rig.call(Op.FDB_PUT, words(MAC, port=8))
+    assert rig.call(Op.FDB_PUT, words(MAC, port=8)).result == 1
+    assert rig.call(Op.FDB_PUT, words(MAC, port=8)).result == 0
     assert result(rig, Op.FDB_GET, MAC) == 8
     assert result(rig, Op.FDB_GET, OTHER) == 0
     assert result(rig, Op.FDB_GET, MAC, dp=4) == 0
@@ -71,8 +72,8 @@ def test_lookup_wants_the_port(rig: Rig) -> None:
 
 def test_agent_hears_of_news_and_moves(rig: Rig) -> None:
     """A new address and one on another port are told once each."""
-    for port in (8, 8, 9, 9):
-        rig.call(Op.FDB_PUT, words(MAC, port))
+    for port, is_new in ((8, 1), (8, 0), (9, 1), (9, 0)):
+        assert rig.call(Op.FDB_PUT, words(MAC, port)).result == is_new
     events = [event for event, _data in rig.take_events()]
     assert [event["kind"] for event in events] == [EventKind.FDB] * 2
     assert [(event["dp"], event["port"]) for event in events] == [(3, 8), (3, 9)]
@@ -99,7 +100,7 @@ def test_lost_event_is_told_later(rig: Rig) -> None:
 def test_full_map_loses_nothing_else(rig: Rig) -> None:
     """An address that finds no room is still told, and those that are there stay."""
     for number in range(20):
-        assert rig.call(Op.FDB_PUT, words((0, number), port=8)).result == 0
+        assert rig.call(Op.FDB_PUT, words((0, number), port=8)).result == (number < 16)
     assert len(rig.take_events()) == 20
     assert len(rig.maps["fdb_entries"].keys()) == 16
     assert result(rig, Op.FDB_GET, (0, 0)) == 8

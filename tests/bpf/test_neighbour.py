@@ -82,6 +82,7 @@ def looked_up(
 def test_get_answers_what_put_learned(rig: Rig, address: tuple[int, int, int, int]) -> None:
     """An address that a packet taught resolves for the next one, without an agent."""
     assert got(rig, address) == NONE
+    assert rig.call(Op.NEIGH_PUT, neighbour_words(5, address, MAC)).result == 1
     assert rig.call(Op.NEIGH_PUT, neighbour_words(5, address, MAC)).result == 0
     assert got(rig, address) == MAC
 
@@ -138,8 +139,8 @@ def test_put_keeps_the_configured_address(rig: Rig) -> None:
 
 def test_agent_hears_of_news_only(rig: Rig) -> None:
     """A new address and a changed one are told once each, a known one never."""
-    for mac in (MAC, MAC, OTHER, OTHER):
-        rig.call(Op.NEIGH_PUT, neighbour_words(5, V6, mac))
+    for mac, is_new in ((MAC, 1), (MAC, 0), (OTHER, 1), (OTHER, 0)):
+        assert rig.call(Op.NEIGH_PUT, neighbour_words(5, V6, mac)).result == is_new
     events = [event for event, _data in rig.take_events()]
     assert [event["kind"] for event in events] == [EventKind.NEIGHBOUR] * 2
     assert [(event["mac_hi"], event["mac_lo"]) for event in events] == [MAC, OTHER]
@@ -167,7 +168,8 @@ def test_lost_event_is_told_later(rig: Rig) -> None:
 def test_full_map_loses_nothing_else(rig: Rig) -> None:
     """A neighbour that finds no room is still told, and those that are there stay."""
     for number in range(20):
-        assert rig.call(Op.NEIGH_PUT, neighbour_words(5, (0, 0, 0, number), MAC)).result == 0
+        out = rig.call(Op.NEIGH_PUT, neighbour_words(5, (0, 0, 0, number), MAC))
+        assert out.result == (number < 16)
     assert len(rig.take_events()) == 20
     assert len(rig.maps["neighbours"].keys()) == 16
     assert got(rig, (0, 0, 0, 0)) == MAC

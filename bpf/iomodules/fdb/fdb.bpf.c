@@ -84,7 +84,7 @@ __noinline int fdb_put(struct __sk_buff *skb)
 		fdb->port = m->w[T_PORT];
 		fdb->used_ns = bpf_ktime_get_coarse_ns();
 		fdb->untold = tell(m, &key) ? 1 : 0;
-		return 0;
+		return 1;
 	}
 	room = bpf_map_lookup_elem(&fdb_rooms, &key.dp);
 	/* Without room the packet goes on, and those to its sender are flooded. */
@@ -94,8 +94,9 @@ __noinline int fdb_put(struct __sk_buff *skb)
 	fresh.used_ns = bpf_ktime_get_coarse_ns();
 	fresh.untold = tell(m, &key) ? 1 : 0;
 	/* A full map is no reason to drop the packet that taught us. */
-	if (bpf_map_update_elem(&fdb_entries, &key, &fresh, BPF_NOEXIST))
-		__sync_fetch_and_sub(&room->added, 1);
+	if (!bpf_map_update_elem(&fdb_entries, &key, &fresh, BPF_NOEXIST))
+		return 1;
+	__sync_fetch_and_sub(&room->added, 1);
 	return 0;
 }
 

@@ -7,7 +7,7 @@ struct __sk_buff;
 /* get_fdb: T_RESULT = port key of T_MAC_*, 0 if unknown. */
 int fdb_get(struct __sk_buff *skb);
 
-/* put_fdb: learn T_MAC_* on T_PORT, tell the agent. */
+/* put_fdb: learn T_MAC_* on T_PORT, tell the agent; 1 if it is new. */
 int fdb_put(struct __sk_buff *skb);
 
 /* lookup_fdb: T_RESULT = T_MAC_* is known on T_PORT. */

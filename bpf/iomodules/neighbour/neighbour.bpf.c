@@ -121,8 +121,7 @@ __noinline int neigh_put(struct __sk_buff *skb)
 	 * The whole entry at once, so that no reader sees half an address. A
 	 * full map is no reason to drop the packet that taught us.
 	 */
-	bpf_map_update_elem(&neighbours, &key, &fresh, BPF_ANY);
-	return 0;
+	return !bpf_map_update_elem(&neighbours, &key, &fresh, BPF_ANY);
 }
 
 __noinline int neigh_lookup(struct __sk_buff *skb, __u32 check_mac)

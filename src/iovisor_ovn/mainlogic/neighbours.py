@@ -239,6 +239,7 @@ class NeighbourTable:
                 known = _VALUE.numbers(value)
                 if not known["static_hi"] and not known["static_lo"]:
                     table.delete(key, missing_ok=True)
+        self._machine.renew()
 
     # -- full maps -----------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ class Ageing:
         """Begin one interval from now; nothing ages before :meth:`follow`."""
         assert pipeline.fdb is not None
         self._world = pipeline.world
+        self._machine = pipeline.machine
         self._neighbours = pipeline.machine.maps["neighbours"]
         self._fdb = pipeline.fdb
         self._mac_ages_s: dict[str, int] = {}
@@ -71,11 +72,13 @@ class Ageing:
 
     def sweep(self, now_ns: int) -> None:
         """Forget what is too old at ``now_ns`` (the machine's clock, CLOCK_MONOTONIC)."""
+        forgotten = False
         oldest = self._oldest(self._mac_ages_s, now_ns)
         for key, value in self._fdb.items():
             limit = oldest.get(key[:_INDEX_SIZE])
             if limit is not None and _FDB.numbers(value)["used_ns"] < limit:
                 self._fdb.forget(key)
+                forgotten = True
         oldest = self._oldest(self._neighbour_ages_s, now_ns)
         for key, value in self._neighbours.items():
             limit = oldest.get(key[:_INDEX_SIZE])
@@ -85,6 +88,9 @@ class Ageing:
             is_configured = entry["static_hi"] or entry["static_lo"]
             if entry["used_ns"] < limit and not is_configured:
                 self._neighbours.delete(key, missing_ok=True)
+                forgotten = True
+        if forgotten:
+            self._machine.renew()
 
     def _oldest(self, ages_s: Mapping[str, int], now_ns: int) -> dict[bytes, int]:
         """When entries of a datapath, by its index as keys have it, must have been used since.

@@ -149,6 +149,7 @@ class Asking:
         index, port, address = _place(key)
         if doubt.asked == _TIMES:
             self._table.delete(key, missing_ok=True)
+            self._machine.renew()
             del self._doubts[key]
             _log.info(f"neighbour_silent datapath={index} port={port} address={_ip(address)}")
             return

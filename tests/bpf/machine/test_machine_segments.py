@@ -2,15 +2,17 @@
 """The fast path: what it may replay, what it must not, and that nobody can tell."""
 
 import random
+import struct
 from collections.abc import Callable, Sequence
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 
-from iovisor_ovn.abi import Drop, Op, PortKind, Replay, Temp, Word
+from iovisor_ovn.abi import STRUCTS, Drop, Op, PortKind, Replay, Temp, Word
 from iovisor_ovn.compiler.insn import Insn
 from iovisor_ovn.compiler.patterns import Pattern
+from iovisor_ovn.demo.processes import until
 from machine_rig import EGRESS, REDIRECT, Datapath, Rig, Run, Wire, inside, load
 
 pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns]
@@ -171,6 +173,99 @@ def test_walks_that_ask_for_too_much_are_not_kept(fast: Rig) -> None:
             assert replays == {kind: 1}
 
 
+_SOURCE = (
+    Insn(Op.MOVE, Temp.MAC_HI, Word.ETH_HI, 0, 0xFFFF),
+    Insn(Op.MOVE, Temp.MAC_LO, Word.ETH_SRC_LO, 0, _ALL),
+    Insn(Op.MOVE, Temp.PORT, Word.INPORT, 0, _ALL),
+)
+_DESTINATION = (
+    Insn(Op.MOVE, Temp.MAC_HI, Word.ETH_HI, 16, 0xFFFF),
+    Insn(Op.MOVE, Temp.MAC_LO, Word.ETH_DST_LO, 0, _ALL),
+)
+_ADDRESS = (
+    *(load(word, 0) for word in (Temp.IP0, Temp.IP1, Temp.IP2)),
+    Insn(Op.MOVE, Temp.IP3, Word.IP4_DST, 0, _ALL),
+)
+
+
+def _learning(rig: Rig) -> Datapath:
+    """A switch of three ports; what is for an address that it does not know goes to port 3."""
+    dp = rig.datapath()
+    for number, wire in enumerate(rig.wires[:3]):
+        dp.bind(number + 1, wire)
+    found = Insn(Op.MOVE, Word.OUTPORT, Temp.RESULT, 0, _ALL)
+    dp.flow(0, (*_SOURCE, Insn(Op.FDB_PUT), *_DESTINATION, Insn(Op.FDB_GET), found,
+                Insn(Op.NEXT, 1)))  # fmt: skip
+    unknown = Pattern(words=((Word.OUTPORT, _ALL, 0),))
+    dp.flow(1, (load(Word.OUTPORT, 3), Insn(Op.OUTPUT)), unknown, 10)
+    dp.flow(1, (Insn(Op.OUTPUT),))
+    dp.flow(EGRESS, (Insn(Op.DELIVER),))
+    return dp
+
+
+_A, _B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+
+
+def test_what_is_learned_is_replayed_until_it_changes(fast: Rig) -> None:
+    """Learning what is known and asking for it cost nothing; news count for the next packet."""
+    with inside(fast.namespace):
+        _learning(fast)
+        one, two, three = fast.wires[:3]
+        from_a, from_b = frame(src=_A, dst=_B), frame(src=_B, dst=_A)
+        assert fast.run(from_b, two).words[Word.OUTPORT] == 3
+        assert fast.run(from_a, one).words[Word.OUTPORT] == 2
+        _run, replays = _outcome(fast, from_a, one)
+        assert replays == {Replay.MISS: 1}
+        for _packet in range(3):
+            run, replays = _outcome(fast, from_a, one)
+            assert (run.verdict, run.words[Word.OUTPORT]) == (REDIRECT, 2)
+            assert replays == {Replay.HIT: 1}
+        fast.run(from_b, three)  # it has moved
+        for _packet in range(3):
+            assert fast.run(from_a, one).words[Word.OUTPORT] == 3
+
+
+def test_a_new_neighbour_counts_for_the_next_packet(fast: Rig) -> None:
+    """Whoever learned the address: the segment that knew another is not used any more."""
+    with inside(fast.namespace):
+        dp = fast.datapath()
+        dp.bind(1, fast.wires[0])
+        dp.bind(2, fast.wires[1])
+        teach = Pattern(words=((Word.L4, 0xFFFF, 81),))
+        here = (load(Temp.PORT, 2), *_ADDRESS)
+        dp.flow(0, (*_SOURCE, *here, Insn(Op.NEIGH_PUT), Insn(Op.END)), teach, 10)
+        dp.flow(0, (*here, Insn(Op.NEIGH_GET), load(Word.OUTPORT, 2), Insn(Op.OUTPUT)))
+        dp.flow(EGRESS, (Insn(Op.DELIVER),))
+        for mac in (_A, _B):
+            fast.run(frame(src=mac, dport=81), fast.wires[0])
+            for kind in (Replay.MISS, Replay.HIT, Replay.HIT):
+                run, replays = _outcome(fast, frame(), fast.wires[0])
+                assert (run.frame, replays) == (frame(dst=mac), {kind: 1})
+
+
+def test_use_of_what_is_learned_is_seen(fast: Rig) -> None:
+    """An address in use is looked up again every second, so that it does not age."""
+    with inside(fast.namespace):
+        dp = _learning(fast)
+        fast.run(frame(src=_A), fast.wires[0])
+        key = struct.pack("=III", dp.index, 0x0200, 0x0A)
+
+        def used_ns() -> int:
+            value = fast.machine.maps["fdb_entries"].lookup(key)
+            assert value is not None
+            used = STRUCTS["fdb"].unpack(value)["used_ns"]
+            assert isinstance(used, int)
+            return used
+
+        first = used_ns()
+
+        def is_used_later() -> bool:
+            fast.run(frame(src=_A), fast.wires[0])
+            return used_ns() > first
+
+        until(is_used_later, "another time of use", timeout_s=5)
+
+
 # -- nobody can tell ---------------------------------------------------------------------
 
 
@@ -212,6 +307,10 @@ def _instructions(rng: random.Random, stage: int) -> tuple[Insn, ...]:
         lambda: [Insn(Op.PUSH), load(Temp.SCRATCH0, 7), Insn(Op.POP)],
         lambda: [Insn(Op.CHECK_LARGER, x=rng.choice((40, 70, 5000)))],
         lambda: [Insn(Op.CALL, 40)],
+        lambda: [*_SOURCE, Insn(rng.choice((Op.FDB_PUT, Op.FDB_LOOKUP)))],
+        lambda: [*_DESTINATION, Insn(Op.FDB_GET)],
+        lambda: [*_SOURCE, *_ADDRESS, Insn(rng.choice((Op.NEIGH_PUT, Op.NEIGH_GET)))],
+        lambda: [*_SOURCE, *_ADDRESS, Insn(Op.NEIGH_LOOKUP, rng.randrange(2))],
         lambda: [Insn(Op.COUNT, x=rng.randrange(_COUNTERS))] * rng.choice((1, 1, 5)),
     )  # fmt: skip
     body = [insn for _n in range(rng.randrange(4)) for insn in rng.choice(makers)()]
