@@ -17,11 +17,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "question",
         nargs="?",
-        choices=("all", "packet", "throughput", "control", "hotspots"),
+        choices=("all", "packet", "throughput", "standalone", "control", "hotspots"),
         default="all",
         help="packet: time per packet; throughput: TCP between namespaces beside a raw pair and a "
-        "bridge; control: start and changes with 50,000 logical flows beside ovn-controller; "
-        "hotspots: where a packet's time goes (needs perf); all: packet, throughput and control",
+        "bridge; standalone: service chains beside the kernel's own; "
+        "control: start and changes with 50,000 logical flows beside ovn-controller; "
+        "hotspots: where a packet's time goes (needs perf); all: all but hotspots",
     )
     parser.add_argument("--rounds", type=int, help="how often each thing is measured")
     parser.add_argument("--case", default="", help="hotspots: part of the name of a case")
@@ -37,6 +38,7 @@ def main() -> int:
     import control  # noqa: PLC0415
     import hotspots  # noqa: PLC0415
     import packet  # noqa: PLC0415
+    import standalone  # noqa: PLC0415
     import throughput  # noqa: PLC0415
 
     if arguments.question == "hotspots":
@@ -45,6 +47,8 @@ def main() -> int:
         packet.main(**rounds)
     if arguments.question in {"all", "throughput"}:
         throughput.main(**rounds)
+    if arguments.question in {"all", "standalone"}:
+        standalone.main(**rounds)
     if arguments.question in {"all", "control"}:
         control.main(**rounds)
     return 0
