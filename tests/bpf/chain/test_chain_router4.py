@@ -2,7 +2,7 @@
 """The router module and IPv4, frame by frame."""
 
 import time
-from ipaddress import IPv4Address, IPv4Network, ip_address, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv4Network, ip_interface
 from random import Random
 from typing import Any
 
@@ -12,35 +12,15 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
+from chain_frames import arrives, host_mac, known, leaves, one_router, route, router_mac
 from chain_rig import ChainRig, chain
 from iovisor_ovn.abi import STRUCTS
-from iovisor_ovn.config.topology import ArpEntry, Route, Router, RouterInterface, Topology
+from iovisor_ovn.config.topology import Router, RouterInterface
 
 pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns]
 
 N_PORTS = 4
 MTU = 1000  # of port 2
-
-
-def router_mac(port: int) -> str:
-    """The router's MAC address on a port."""
-    return f"02:00:00:00:{port:02x}:01"
-
-
-def host_mac(port: int, number: int = 2) -> str:
-    """MAC address of a host behind a port."""
-    return f"02:00:00:00:{port:02x}:{number:02x}"
-
-
-def route(network: str, port: int, next_hop: str | None = None) -> Route:
-    """A static route."""
-    hop = None if next_hop is None else ip_address(next_hop)
-    return Route(ip_network(network), f"wire{port}", hop)
-
-
-def known(ip: str, port: int, number: int = 2) -> ArpEntry:
-    """A neighbour that is configured."""
-    return ArpEntry(ip_address(ip), host_mac(port, number))
 
 
 INTERFACES = (
@@ -67,26 +47,11 @@ ROUTER = Router(
 DATA = b"0123456789abcdef" * 3
 
 
-def one_router(router: Router) -> Topology:
-    """A router with all devices."""
-    return chain({"r": router}, ["r"] * N_PORTS)
-
-
 @pytest.fixture
 def router(rig: ChainRig) -> ChainRig:
     """The router of this file."""
     rig.fresh(one_router(ROUTER))
     return rig
-
-
-def arrives(port: int, packet: Packet, number: int = 2) -> bytes:
-    """The frame in which a host sends a packet to the router."""
-    return bytes(Ether(src=host_mac(port, number), dst=router_mac(port)) / packet)
-
-
-def leaves(port: int, packet: Packet, number: int = 2) -> bytes:
-    """The frame in which the router sends a packet to a host."""
-    return bytes(Ether(src=router_mac(port), dst=host_mac(port, number)) / packet)
 
 
 def forwarded(packet: Packet) -> Packet:

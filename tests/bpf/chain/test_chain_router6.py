@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The router module and IPv6, frame by frame."""
 
-from ipaddress import IPv6Network, ip_address, ip_interface, ip_network
+from ipaddress import IPv6Network, ip_address, ip_interface
 from random import Random
 from typing import Any
 
@@ -29,8 +29,9 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from chain_rig import ChainRig, chain
-from iovisor_ovn.config.topology import ArpEntry, Route, Router, RouterInterface, Topology
+from chain_frames import arrives, host_mac, leaves, one_router, route, router_mac
+from chain_rig import ChainRig
+from iovisor_ovn.config.topology import ArpEntry, Router, RouterInterface
 
 pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns]
 
@@ -38,25 +39,9 @@ MTU = 1300  # of port 2
 DATA = b"0123456789abcdef" * 3
 
 
-def router_mac(port: int) -> str:
-    """The router's MAC address on a port."""
-    return f"02:00:00:00:{port:02x}:01"
-
-
-def host_mac(port: int, number: int = 2) -> str:
-    """MAC address of a host behind a port."""
-    return f"02:00:00:00:{port:02x}:{number:02x}"
-
-
 def local(port: int, number: int = 1) -> str:
     """Link-local address; number 1 is the router."""
     return f"fe80::ff:fe00:{port << 8 | number:x}"
-
-
-def route(network: str, port: int, next_hop: str | None = None) -> Route:
-    """A static route."""
-    hop = None if next_hop is None else ip_address(next_hop)
-    return Route(ip_network(network), f"wire{port}", hop)
 
 
 INTERFACES = (
@@ -83,26 +68,11 @@ ROUTER = Router(
 )
 
 
-def one_router(router: Router) -> Topology:
-    """A router with all devices."""
-    return chain({"r": router}, ["r"] * 4)
-
-
 @pytest.fixture
 def router(rig: ChainRig) -> ChainRig:
     """The router of this file."""
     rig.fresh(one_router(ROUTER))
     return rig
-
-
-def arrives(port: int, packet: Packet, number: int = 2) -> bytes:
-    """The frame in which a host sends a packet to the router."""
-    return bytes(Ether(src=host_mac(port, number), dst=router_mac(port)) / packet)
-
-
-def leaves(port: int, packet: Packet, number: int = 2) -> bytes:
-    """The frame in which the router sends a packet to a host."""
-    return bytes(Ether(src=router_mac(port), dst=host_mac(port, number)) / packet)
 
 
 def forwarded(packet: Packet) -> Packet:
