@@ -86,6 +86,11 @@ class Keys:
         self._given[scope] = given
         return given
 
+    def keep(self, scopes: Iterable[tuple[str, ...]]) -> None:
+        """Forget the numbers of all scopes but these."""
+        kept = set(scopes)
+        self._given = {scope: given for scope, given in self._given.items() if scope in kept}
+
     def copy(self) -> "Keys":
         """The same numbers, to be changed apart."""
         return Keys(dict(self._given))
@@ -111,6 +116,7 @@ def chain_rows(topology: Topology, emissions: Mapping[str, Emission], keys: Keys
             name = port_name(module.name, port)
             rows.append(_port(module.name, name, key, peers.get(name)))
         rows.extend(_contents(module.name, emission))
+    keys.keep((("datapaths",), *(("ports", module.name) for module in topology.modules)))
     return {row.uuid: row for row in rows}
 
 

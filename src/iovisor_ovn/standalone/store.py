@@ -26,12 +26,14 @@ class Store:
         self.pools: dict[str, int] = {}
         try:
             content = json.loads(path.read_text())
-            self.zones = {str(key): str(value) for key, value in content["zones"].items()}
-            self.pools = {str(key): int(value) for key, value in content["pools"].items()}
+            zones = {str(key): str(value) for key, value in content["zones"].items()}
+            pools = {str(key): int(value) for key, value in content["pools"].items()}
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             _log.warn(f"state_unreadable path={path} error={error}")
+        else:
+            self.zones, self.pools = zones, pools
 
     def save(self, zones: Mapping[str, str | None], pools: Mapping[str, int]) -> None:
         """Write the zones, in the form in which `Zones.restore` takes them, and the pools."""
