@@ -27,8 +27,8 @@ BPF_SOURCES := $(BPF_FIRST) \
 	$(filter-out $(BPF_FIRST),$(sort $(wildcard bpf/machine/*.bpf.c bpf/iomodules/*/*.bpf.c)))
 BPF_PARTS := $(BPF_SOURCES:bpf/%.bpf.c=build/bpf/%.o)
 BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wshadow -Wimplicit-fallthrough \
-	-I bpf -I /usr/include/$(shell uname -m)-linux-gnu
-C_FILES := $(shell find bpf tests -name '*.[ch]')
+	-I bpf -I src/iovisor_ovn/sdk/include -I /usr/include/$(shell uname -m)-linux-gnu
+C_FILES := $(shell find bpf examples src tests -name '*.[ch]')
 
 PYTEST := $(BIN)/pytest
 # What follows on the command line reaches pytest: make test-unit ARGS='-k lexer -x'
@@ -105,7 +105,7 @@ coverage: $(VENV_READY) ## which branches the unit tests reach
 	$(BIN)/coverage report
 
 test-bpf: build ## packets through loaded programs
-	$(AS_ROOT) $(PYTEST) tests/bpf $(ARGS)
+	$(AS_ROOT) $(PYTEST) tests/bpf examples $(ARGS)
 
 test-functional: build ovn-root ## real database servers, no traffic
 	$(AS_ROOT) $(PYTEST) tests/functional --ovn=$(OVN) $(ARGS)

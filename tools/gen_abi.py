@@ -34,6 +34,7 @@ ENUMS: tuple[tuple[type[IntEnum | IntFlag], str, str], ...] = (
     (layout.DpFlag, "dp_flag", "DP_F_"),
     (layout.EventKind, "event_kind", "EVENT_"),
     (layout.DhcpState, "dhcp_state", "DHCP_"),
+    (layout.ModuleReach, "module_reach", "REACH_"),
     (layout.Replay, "replay", "REPLAY_"),
     (layout.Drop, "drop", "DROP_"),
 )

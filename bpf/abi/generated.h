@@ -36,6 +36,10 @@ enum limit {
 	MAX_DHCP_POOLS = 1024,
 	MAX_DHCP_OPTIONS = 1024,
 	MAX_DHCP_ID = 59,
+	MAX_MODULES = 1024,
+	MAX_MODULE_PORTS = 64,
+	MAX_MODULE_CALLS = 16,
+	MAX_PARKED = 1024,
 };
 
 enum word {
@@ -178,6 +182,7 @@ enum op {
 	OP_FDB_LOOKUP = 23,
 	OP_COUNT = 24,
 	OP_PUNT = 25,
+	OP_MODULE = 26,
 	OP_GEN_ARP = 32,
 	OP_GEN_ND_NS = 33,
 	OP_GEN_ND_NA = 34,
@@ -273,6 +278,11 @@ enum dhcp_state {
 	DHCP_DECLINED = 3,
 };
 
+enum module_reach {
+	REACH_LOGICAL_PORT = 1,
+	REACH_COPY = 2,
+};
+
 enum replay {
 	REPLAY_HIT = 0,
 	REPLAY_MISS = 1,
@@ -312,7 +322,12 @@ enum drop {
 	DROP_DHCP_EXHAUSTED = 28,
 	DROP_DHCP_SILENT = 29,
 	DROP_NAT_EXHAUSTED = 30,
-	DROP_COUNT = 31,
+	DROP_MODULE = 31,
+	DROP_MODULE_MISSING = 32,
+	DROP_MODULE_VERDICT = 33,
+	DROP_MODULE_CALLS = 34,
+	DROP_MODULE_COPY = 35,
+	DROP_COUNT = 36,
 };
 
 /* One instruction of an action program. */
@@ -403,8 +418,9 @@ struct port {
 	__u32 list; /* MULTICAST: index into the list map */
 	__u32 groups; /* index into the list map: ids of its port groups */
 	__u32 tag; /* NESTED: VLAN id */
+	__u32 module; /* VIF, NESTED: 1 + number of the user's module before it, or 0 */
 };
-_Static_assert(sizeof(struct port) == 32, "port");
+_Static_assert(sizeof(struct port) == 36, "port");
 
 /* What a hooked device stands for; key: ifindex and VLAN id of a nested port or 0. */
 struct device {
@@ -412,8 +428,9 @@ struct device {
 	__u32 port; /* logical port key */
 	__u32 zone; /* conntrack zone of the port */
 	__u32 flags; /* enum port_flag */
+	__u32 module; /* 1 + number of the user's module behind it, or 0 */
 };
-_Static_assert(sizeof(struct device) == 16, "device");
+_Static_assert(sizeof(struct device) == 20, "device");
 
 /* Key of the device map. */
 struct device_key {
@@ -526,6 +543,16 @@ struct injection {
 	__u32 words[24]; /* words 0-23: pipeline state */
 };
 _Static_assert(sizeof(struct injection) == 112, "injection");
+
+/* Packets that a user's module was called for, by what became of them. */
+struct module_count {
+	__u64 passed; /* IOM_PASS */
+	__u64 sent; /* IOM_PORT */
+	__u64 dropped; /* IOM_DROP */
+	__u64 invalid; /* no verdict */
+	__u64 missing; /* no program was loaded */
+};
+_Static_assert(sizeof(struct module_count) == 40, "module_count");
 
 /* A connection: lesser endpoint (address, then port) first; ICMP: who asks first. */
 struct conn_key {

@@ -23,7 +23,14 @@ enum run {
 	RUN_STAGE, /* look up m->stage */
 	RUN_CODE, /* execute from m->pc */
 	RUN_END, /* strand done: take the next from the work stack */
-	RUN_EMIT, /* hand the packet to the device of exit */
+	RUN_EMIT, /* hand the packet to the device of exit, or the module before it */
+	RUN_MODULE, /* leave the loop and run a user's module, see struct module_call */
+};
+
+enum module_purpose {
+	MODULE_FOR_VERB, /* result in T_RESULT, on from pc */
+	MODULE_FROM_MACHINE, /* a logical port's, before the ingress pipeline */
+	MODULE_TO_MACHINE, /* and behind the egress pipeline */
 };
 
 enum work_kind {
@@ -48,6 +55,7 @@ struct exit {
 	__u32 ifindex; /* 0: none */
 	__u32 flags; /* enum port_flag */
 	__u32 tci; /* VLAN tag that packets get, or 0 */
+	__u32 module; /* as in struct port */
 };
 
 /* A device from which packets come, as the device map says. */
@@ -55,6 +63,16 @@ struct entrance {
 	__u32 ifindex; /* 0: none */
 	__u32 generation; /* of the pipeline for which it holds */
 	struct device device;
+};
+
+/* A user's module that is to run. */
+struct module_call {
+	__u32 module; /* its number */
+	__u32 port; /* the packet came in by this of its ports */
+	__u32 ports; /* it has so many */
+	__u32 reach; /* enum module_reach */
+	__u32 purpose; /* enum module_purpose */
+	__u32 calls; /* of modules for this packet so far, this one included */
 };
 
 /* A packet to build once all copies of the present one are out. */
@@ -84,6 +102,8 @@ struct machine {
 	__u32 steps; /* taken so far, see MAX_STEPS */
 	__u32 drop; /* reason for which the last strand ended, or 0 */
 	__u32 frame_bytes; /* length of the frame that came, one for all segments */
+	__u32 inject; /* no device gave us the skb: only clones can be sent */
+	struct module_call call;
 	/* where parse() found things, in bytes from the Ethernet header */
 	__u32 l4; /* 0: no L4 header that could be read whole */
 	__u32 l4_len; /* TCP: header length with options; others: minimal */

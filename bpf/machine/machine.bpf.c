@@ -12,7 +12,10 @@
 #include "iomodules/fdb/fdb.h"
 #include "iomodules/icmp/icmp.h"
 #include "iomodules/neighbour/neighbour.h"
+#include "iomodules/user/user.h"
 #include "machine/classify.h"
+
+#include <iovisor_ovn/module.h>
 
 #define VERDICT_DROP 2 /* TC_ACT_SHOT */
 #define MULTICAST_KEYS 32768 /* first key of a multicast group */
@@ -33,10 +36,26 @@
 	 1ULL << OP_NEIGH_LOOKUP | 1ULL << OP_FDB_GET | 1ULL << OP_FDB_PUT |   \
 	 1ULL << OP_FDB_LOOKUP)
 
+#define ENTRY_GO_ON 0
+
+int go_on(struct __sk_buff *skb);
+
+/*
+ * Key: ENTRY_*. Value: a program that goes on with a packet. Written at load, read
+ * by finish(). Pinned, as `modules` is. Nothing can be full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, int(struct __sk_buff *));
+} entries SEC(".maps") = {
+	.values = {[ENTRY_GO_ON] = &go_on},
+};
+
 struct context {
 	struct __sk_buff *skb;
 	struct machine *m;
-	__u32 inject; /* no device gave us the skb: only clones can be sent */
 };
 
 static __always_inline void end_strand(struct machine *m, __u32 drop)
@@ -206,16 +225,74 @@ static __always_inline void enter_peer(struct machine *m, struct port *port)
 	goto_stage(m, 0);
 }
 
-/* Hand the packet to a device; a copy unless nothing is left to do. */
-static __always_inline void emit(struct context *ctx, struct machine *m)
+/*
+ * Have user's module m->call work on the packet; after_module() goes on. It
+ * changes the skb, so where other copies wait a copy of its own is sent around.
+ */
+static __always_inline void call_module(struct __sk_buff *skb,
+					struct machine *m)
 {
-	struct __sk_buff *skb = ctx->skb;
-	__u32 last = !m->depth && m->gen_head == m->gen_tail && !ctx->inject;
+	__u32 top;
+	int result;
+
+	if (++m->call.calls > MAX_MODULE_CALLS)
+		return end_strand(m, DROP_MODULE_CALLS);
+	m->run = RUN_MODULE;
+	if (!m->depth)
+		return;
+	top = (m->depth - 1) & (MAX_WORK_DEPTH - 1);
+	result = m->work[top].kind == WORK_RETURN ? -DROP_BAD_PROGRAM :
+						    user_park(skb);
+	end_strand(m, -result & 0x3f);
+}
+
+__noinline int call_verbs_module(struct __sk_buff *skb, __u32 number,
+				 __u32 port, __u32 n_ports)
+{
+	struct machine *m = machine();
+
+	if (!m)
+		return 0;
+	m->call.module = number;
+	m->call.port = port;
+	m->call.ports = n_ports;
+	m->call.reach = 0;
+	m->call.purpose = MODULE_FOR_VERB;
+	call_module(skb, m);
+	return 0;
+}
+
+/* The module before a logical port; number as in struct port. */
+__noinline int call_port_module(struct __sk_buff *skb, __u32 number,
+				__u32 purpose)
+{
+	struct machine *m = machine();
+
+	if (!m)
+		return 0;
+	m->call.module = number - 1;
+	m->call.port = purpose == MODULE_FROM_MACHINE ? IOM_MACHINE :
+							IOM_NETWORK;
+	m->call.ports = 2;
+	m->call.reach = REACH_LOGICAL_PORT;
+	m->call.purpose = purpose;
+	call_module(skb, m);
+	return 0;
+}
+
+/* Hand the packet to a device; a copy unless nothing is left to do. */
+static __always_inline void emit(struct __sk_buff *skb, struct machine *m)
+{
+	__u32 last = !m->depth && m->gen_head == m->gen_tail && !m->inject;
 	__u32 tci = m->w[W_ETH_TYPE_TCI];
 	__u32 ifindex = m->exit.ifindex;
 	__u32 flags = m->exit.flags;
 	int result;
 
+	if (m->exit.module) {
+		call_port_module(skb, m->exit.module, MODULE_TO_MACHINE);
+		return;
+	}
 	if (m->exit.tci)
 		m->w[W_ETH_TYPE_TCI] = (tci & 0xffff0000) | m->exit.tci;
 	result = deparse(skb);
@@ -231,6 +308,17 @@ static __always_inline void emit(struct context *ctx, struct machine *m)
 	end_strand(m, 0);
 }
 
+static __always_inline void set_exit(struct machine *m, const struct port *port)
+{
+	if (!port->ifindex)
+		return end_strand(m, DROP_NO_PORT);
+	m->exit.ifindex = port->ifindex;
+	m->exit.flags = port->flags;
+	m->exit.tci = port->kind == PORT_NESTED ? TCI_PRESENT | port->tag : 0;
+	m->exit.module = port->module;
+	m->run = RUN_EMIT;
+}
+
 static __always_inline void deliver(struct machine *m)
 {
 	struct port *port = find_port(m);
@@ -239,13 +327,8 @@ static __always_inline void deliver(struct machine *m)
 		return end_strand(m, DROP_UNKNOWN_PORT);
 	if (port->kind == PORT_PATCH)
 		return enter_peer(m, port);
-	if (!port->ifindex)
-		return end_strand(m, DROP_NO_PORT);
-	m->exit.ifindex = port->ifindex;
-	m->exit.flags = port->flags;
-	m->exit.tci = port->kind == PORT_NESTED ? TCI_PRESENT | port->tag : 0;
-	m->run = RUN_EMIT;
-	if (fast_path && m->recording)
+	set_exit(m, port);
+	if (fast_path && m->recording && m->run == RUN_EMIT)
 		end_segment(0, 0);
 }
 
@@ -473,6 +556,9 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 	case OP_FDB_LOOKUP:
 		check(m, ask_learned(skb, insn->op, a));
 		break;
+	case OP_MODULE:
+		call_verbs_module(skb, insn->x, a, b);
+		break;
 	default:
 		end_strand(m, DROP_BAD_PROGRAM);
 		break;
@@ -554,6 +640,8 @@ static long step(__u32 i, void *arg)
 		strand_ended(m);
 		return resume(ctx->skb, m);
 	}
+	if (m->run == RUN_MODULE)
+		return 1;
 	if (fast_path && m->begins) {
 		replay();
 		if (m->run == RUN_END)
@@ -569,13 +657,14 @@ static long step(__u32 i, void *arg)
 		m->pc = program;
 		m->run = RUN_CODE;
 	}
-	for (int k = 0; k < MAX_STEP_INSNS; k++) {
+	/* Of 64 bits: half a stack slot the verifier would not remember. */
+	for (__u64 k = 0; k < MAX_STEP_INSNS; k++) {
 		if (m->run != RUN_CODE || m->begins)
 			break;
 		execute(ctx, m);
 	}
 	if (m->run == RUN_EMIT)
-		emit(ctx, m);
+		emit(ctx->skb, m);
 	return 0;
 }
 
@@ -600,6 +689,8 @@ static __always_inline int begin(struct machine *m, struct __sk_buff *skb)
 	m->recording = 0;
 	m->begins = 1;
 	m->generation = generation_of(GENERATION_SET);
+	m->inject = 0;
+	m->call.calls = 0;
 	return -parse(skb);
 }
 
@@ -608,19 +699,90 @@ static __always_inline int is_done(const struct machine *m)
 	return m->run == RUN_END && !m->depth && m->gen_head == m->gen_tail;
 }
 
-static __always_inline int finish(struct context *ctx, struct machine *m)
+/* A packet that a logical port's module sends back enters as if from there. */
+static __always_inline void turn_round(struct machine *m)
 {
-	/* One segment is all that most packets need: without the loop, then. */
-	if (fast_path && m->run == RUN_STAGE) {
-		replay();
-		if (m->run == RUN_EMIT)
-			emit(ctx, m);
-		if (is_done(m)) {
-			m->busy = 0;
-			return m->verdict;
-		}
+	struct port *port = find_port(m);
+
+	if (!port)
+		return end_strand(m, DROP_UNKNOWN_PORT);
+	clear_registers(m);
+	clear_conntrack(m);
+	put(m, W_FLAGS,
+	    (port->flags & PORT_F_LOCALPORT ? FLAG_LOCALPORT : 0) |
+		    (port->kind == PORT_NESTED ? FLAG_NESTED : 0));
+	put(m, W_INPORT, m->w[W_OUTPORT]);
+	put(m, W_OUTPORT, 0);
+	put(m, W_CT_ZONE, port->zone);
+	goto_stage(m, 0);
+}
+
+/* To the machine, past the pipeline: what its port's module sends back to it. */
+static __always_inline void send_back(struct machine *m)
+{
+	struct port *port;
+
+	m->w[W_OUTPORT] = m->w[W_INPORT];
+	port = find_port(m);
+	if (!port)
+		return end_strand(m, DROP_UNKNOWN_PORT);
+	set_exit(m, port);
+	m->exit.module = 0;
+	m->begins = 0;
+}
+
+/* Go on with the packet that a user's module left; verdict as of user_call(). */
+static __always_inline void after_module(struct machine *m, int verdict)
+{
+	__u32 away = m->call.purpose == MODULE_FROM_MACHINE ? IOM_NETWORK :
+							      IOM_MACHINE;
+	int result;
+
+	m->begins = 1;
+	m->exit.module = 0;
+	if (verdict < 0)
+		return end_strand(m, -verdict & 0x3f);
+	result = enter_datapath(m, m->w[W_DATAPATH]);
+	if (result)
+		return end_strand(m, -result);
+	if (m->call.purpose == MODULE_FOR_VERB) {
+		m->w[T_RESULT] =
+			verdict == IOM_PASS ? 0 : verdict - IOM_FIRST_PORT + 1;
+		m->run = RUN_CODE;
+		return;
 	}
-	bpf_loop(MAX_STEPS + 1, step, ctx, 0);
+	if (verdict != IOM_PASS)
+		away = verdict - IOM_FIRST_PORT;
+	if (m->call.purpose == MODULE_FROM_MACHINE) {
+		if (away == IOM_NETWORK)
+			return goto_stage(m, 0);
+		return send_back(m);
+	}
+	if (away == IOM_NETWORK)
+		return turn_round(m);
+	m->begins = 0;
+	m->run = RUN_EMIT;
+}
+
+/*
+ * Work until the packet is done, or a user's module is to run: that is the
+ * program go_on's, so that no frame is added to the deepest calls from here.
+ */
+static __always_inline int finish(struct __sk_buff *skb, struct machine *m)
+{
+	struct context ctx = {.skb = skb, .m = m};
+
+	/* One segment is all that most packets need: without the loop, then. */
+	if (fast_path && (m->run == RUN_STAGE || m->run == RUN_CODE))
+		replay();
+	if (m->run == RUN_EMIT)
+		emit(skb, m);
+	if (!is_done(m) && m->run != RUN_MODULE)
+		bpf_loop(MAX_STEPS + 1, step, &ctx, 0);
+	if (m->run == RUN_MODULE) {
+		bpf_tail_call(skb, &entries, ENTRY_GO_ON);
+		count_drop(DROP_MODULE_CALLS);
+	}
 	m->busy = 0;
 	return m->verdict;
 }
@@ -675,7 +837,6 @@ SEC("tc")
 int ingress(struct __sk_buff *skb)
 {
 	struct machine *m = machine();
-	struct context ctx = {.skb = skb, .m = m};
 	struct device *device;
 	__u32 nested = 0;
 	int result = begin(m, skb);
@@ -697,7 +858,9 @@ int ingress(struct __sk_buff *skb)
 	m->w[W_INPORT] = device->port;
 	m->w[W_CT_ZONE] = device->zone;
 	goto_stage(m, 0);
-	return finish(&ctx, m);
+	if (device->module)
+		call_port_module(skb, device->module, MODULE_FROM_MACHINE);
+	return finish(skb, m);
 }
 
 /* Packets that the agent puts into the pipeline by a test run. */
@@ -705,13 +868,13 @@ SEC("tc")
 int inject(struct __sk_buff *skb)
 {
 	struct machine *m = machine();
-	struct context ctx = {.skb = skb, .m = m, .inject = 1};
 	struct injection *injection;
 	__u32 zero = 0;
 	int result = begin(m, skb);
 
 	if (result || !m)
 		return drop_at_entry(m, result);
+	m->inject = 1;
 	injection = bpf_map_lookup_elem(&injections, &zero);
 	if (!injection)
 		return drop_at_entry(m, DROP_NO_STATE);
@@ -727,7 +890,37 @@ int inject(struct __sk_buff *skb)
 	goto_stage(m, injection->stage);
 	if (injection->kind == INJECT_OUTPUT)
 		output(m);
-	return finish(&ctx, m);
+	return finish(skb, m);
+}
+
+/* A user's module is to run on the packet at hand. */
+SEC("tc")
+int go_on(struct __sk_buff *skb)
+{
+	struct machine *m = machine();
+
+	if (!m)
+		return VERDICT_DROP;
+	after_module(m, user_call(skb));
+	return finish(skb, m);
+}
+
+/* Copies that were sent around to a user's module. */
+SEC("tc")
+int again(struct __sk_buff *skb)
+{
+	struct machine *m = machine();
+	int result = begin(m, skb);
+
+	if (result || !m)
+		return drop_at_entry(m, result);
+	result = user_unpark(skb);
+	if (!result)
+		result = enter_datapath(m, m->w[W_DATAPATH]);
+	if (result)
+		return drop_at_entry(m, -result & 0x3f);
+	m->run = RUN_MODULE;
+	return finish(skb, m);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -14,6 +14,7 @@
         ├── KernelSupportError      a kernel feature or a privilege is missing
         ├── ProgramLoadError        the verifier refused a program (carries the log's end)
         ├── MapFullError            a BPF map has no room left
+        ├── UserModuleError         a user's module cannot be used (has the program and the reason)
         ├── AttachError             a program could not be attached to a device
         └── DeviceError             a network device could not be made or changed
 
@@ -39,6 +40,7 @@ __all__ = [
     "Problem",
     "ProgramLoadError",
     "TopologyError",
+    "UserModuleError",
 ]
 
 
@@ -140,6 +142,19 @@ class MapFullError(DataplaneError):
         self.map_name = map_name
         self.capacity = capacity
         self.waits_for_force = waits_for_force
+
+
+class UserModuleError(DataplaneError):
+    """A user's module cannot be used: it does not compile, load, or take its settings.
+
+    ``program`` is its file as it was named, ``reason`` may have several lines.
+    """
+
+    def __init__(self, program: str, reason: str) -> None:
+        """Keep the parts; the text shown holds both."""
+        super().__init__(f"module {program}: {reason}")
+        self.program = program
+        self.reason = reason
 
 
 class AttachError(DataplaneError):

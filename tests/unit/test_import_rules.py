@@ -48,6 +48,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "agent": frozenset({"config", "dataplane", "errors", "mainlogic", "ovsdb", "vswitch", "agent"}),
+    # For users' own tests.
+    "sdk": frozenset({"abi", "dataplane", "errors"}),
     # Prints only: what it shows comes over the agent's control socket.
     "cli": frozenset({"agent", "config", "errors", "standalone"}),
     # Starts programs; knows the agent by its command line alone.

@@ -46,6 +46,10 @@ class Limit(IntEnum):
     DHCP_POOLS = 1024  # DHCP servers of one machine
     DHCP_OPTIONS = 1024  # bytes of the options that a pool's replies carry
     DHCP_ID = 59  # bytes of a DHCP client's identifier
+    MODULES = 1024  # programs of users
+    MODULE_PORTS = 64  # of one of them
+    MODULE_CALLS = 16  # of one packet, at two tail calls each; the kernel allows 33
+    PARKED = 1024  # copies on their way to a module of a user
 
 
 class Word(IntEnum):
@@ -198,6 +202,7 @@ class Op(IntEnum):
     FDB_LOOKUP = 23  # RESULT = MAC is known on PORT
     COUNT = 24  # one packet, and its bytes, more on counter x
     PUNT = 25  # the packet as it came goes to the agent (EventKind.PACKET)
+    MODULE = 26  # user's module x, of b ports, at its port a: RESULT = 0 to pass, port it chose + 1
     GEN_ARP = 32  # generators: they build another packet and run their body on it
     GEN_ND_NS = 33
     GEN_ND_NA = 34
@@ -317,6 +322,13 @@ class DhcpState(IntEnum):
     DECLINED = 3  # somebody else uses the address
 
 
+class ModuleReach(IntFlag):
+    """How a packet came to a user's module."""
+
+    LOGICAL_PORT = 1  # the module stands before an OVN logical port
+    COPY = 2  # it is one of several copies
+
+
 class Replay(IntEnum):
     """What the fast path found where a segment may begin."""
 
@@ -359,6 +371,11 @@ class Drop(IntEnum):
     DHCP_EXHAUSTED = 28
     DHCP_SILENT = 29
     NAT_EXHAUSTED = 30
+    MODULE = 31
+    MODULE_MISSING = 32
+    MODULE_VERDICT = 33
+    MODULE_CALLS = 34
+    MODULE_COPY = 35
 
 
 #: One line for people about each drop reason.
@@ -394,4 +411,9 @@ DROP_TEXT: dict[Drop, str] = {
     Drop.DHCP_EXHAUSTED: "the DHCP server has no free address",
     Drop.DHCP_SILENT: "a DHCP message that the server must leave to others",
     Drop.NAT_EXHAUSTED: "NAT found no free port",
+    Drop.MODULE: "a user's module says drop",
+    Drop.MODULE_MISSING: "a user's module is not loaded",
+    Drop.MODULE_VERDICT: "a user's module returned no verdict",
+    Drop.MODULE_CALLS: "the packet went through too many users' modules",
+    Drop.MODULE_COPY: "a copy for a user's module was lost",
 }

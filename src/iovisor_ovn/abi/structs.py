@@ -192,6 +192,7 @@ STRUCTS: dict[str, Struct] = {
             ("list", "__u32", 1, "MULTICAST: index into the list map"),
             ("groups", "__u32", 1, "index into the list map: ids of its port groups"),
             ("tag", "__u32", 1, "NESTED: VLAN id"),
+            ("module", "__u32", 1, "VIF, NESTED: 1 + number of the user's module before it, or 0"),
         ),
         _struct(
             "device",
@@ -200,6 +201,7 @@ STRUCTS: dict[str, Struct] = {
             ("port", "__u32", 1, "logical port key"),
             ("zone", "__u32", 1, "conntrack zone of the port"),
             ("flags", "__u32", 1, "enum port_flag"),
+            ("module", "__u32", 1, "1 + number of the user's module behind it, or 0"),
         ),
         _struct(
             "device_key",
@@ -305,6 +307,15 @@ STRUCTS: dict[str, Struct] = {
             ("mac_hi", "__u32", 1, "OUTPUT: eth.dst to set, bits 47-32; 0 with lo: none"),
             ("mac_lo", "__u32", 1, "bits 31-0"),
             ("words", "__u32", 24, "words 0-23: pipeline state"),
+        ),
+        _struct(
+            "module_count",
+            "Packets that a user's module was called for, by what became of them.",
+            ("passed", "__u64", 1, "IOM_PASS"),
+            ("sent", "__u64", 1, "IOM_PORT"),
+            ("dropped", "__u64", 1, "IOM_DROP"),
+            ("invalid", "__u64", 1, "no verdict"),
+            ("missing", "__u64", 1, "no program was loaded"),
         ),
         _struct(
             "conn_key",

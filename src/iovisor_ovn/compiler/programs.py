@@ -98,8 +98,9 @@ class ProgramCompiler:
     ``egress`` and ``table`` say which stage; ``verb_number`` numbers verbs that are not executed.
     ``explicit_output``: northd writes behind `arp` and `nd_ns` what the packet that is held does
     when its neighbour is known (SB_Global.options:arp_ns_explicit_output, since 23.09); before,
-    that was `output;` unwritten. ``counter_number`` numbers the counters of our own flows.
-    ``common_zone``: the zone of `ct_snat_in_czone` and `ct_dnat_in_czone`.
+    that was `output;` unwritten. ``counter_number`` and ``module_number`` number the counters and
+    users' modules of our own flows. ``common_zone``: the zone of `ct_snat_in_czone` and
+    `ct_dnat_in_czone`.
     """
 
     names: Names
@@ -110,6 +111,7 @@ class ProgramCompiler:
     explicit_output: bool = False
     counter_number: Callable[[str], int] = lambda _name: 0
     common_zone: Word = Word.DNAT_ZONE
+    module_number: Callable[[str], int] = lambda _name: 0
     _code: list[Insn] = field(default_factory=list)
 
     @property
@@ -390,8 +392,21 @@ class ProgramCompiler:
             self._emit(Op.COUNT, x=self.counter_number(str(dict(action.args)["counter"])))
         elif action.name == "punt":
             self._emit(Op.PUNT)
+        elif action.name == "iomodule":
+            self._iomodule(action)
         elif action.name not in _SILENT:
             raise Unexecutable(action.name)
+
+    def _iomodule(self, action: Verb) -> None:
+        args = dict(action.args)
+        port, ports = args["port"], args["ports"]
+        assert isinstance(port, int)
+        assert isinstance(ports, int)
+        if ports > Limit.MODULE_PORTS or port >= ports:
+            raise Unexecutable(f"iomodule at port {port} of {ports}")
+        self._emit(Op.MODULE, port, ports, x=self.module_number(str(args["module"])))
+        if action.result is not None:
+            self._result(action.result)
 
     def _check_larger(self, action: CheckPktLarger) -> None:
         self._emit(Op.CHECK_LARGER, x=action.size)

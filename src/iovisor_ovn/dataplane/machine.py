@@ -10,7 +10,7 @@ packet meets one whole pipeline.
 import array
 import os
 import struct
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -30,6 +30,9 @@ OBJECT_PATH = Path(__file__).parent / "programs" / "machine.bpf.o"
 LASTING_MAPS = frozenset(
     {"ct_conns", "ct_fresh", "ct_zones", "ct_frags", "dhcp_leases", "dhcp_clients"}
 )
+
+#: Maps of programs that packets enter by tail calls.
+_PROGRAM_TABLES = ("entries", "modules")
 
 _BANKS = 2
 _ROW_LENGTH_MAX = 0xFFFF
@@ -91,6 +94,8 @@ class Machine:
         self._dp_words = self._dps.memory.cast("I")
         self._dims = _Array(self.maps["dims"])
         self._generation = self.maps["generation"].memory().cast("I")
+        self._module_device = 0
+        self._has_attached = False
         self._rows: dict[int, dict[int, Sequence[tuple[int, int, bool]]]] = {}
 
     @classmethod
@@ -110,6 +115,7 @@ class Machine:
             machine.set_max_entries(max_entries or {})
             machine.set_rodata({"fast_path": int(fast_path)})
             adoption = machine.adopt_or_create(pin_dir, ABI_VERSION, LASTING_MAPS)
+            _pin_tables(machine.maps, Path(pin_dir))
             return cls(machine.maps, machine.programs, pin_dir, adoption.adopted)
 
     def close(self) -> None:
@@ -121,6 +127,11 @@ class Machine:
             bpf_map.close()
         for program in self._programs.values():
             program.close()
+
+    @property
+    def pin_dir(self) -> Path:
+        """Where its links and lasting maps are pinned."""
+        return Path(self._pin_dir)
 
     @property
     def sizes(self) -> ArraySizes:
@@ -207,7 +218,33 @@ class Machine:
 
     def attach(self, ifindex: int) -> None:
         """Let this load's program work on what the device receives."""
+        if not self._has_attached:
+            self._has_attached = True
+            self._attach_again()
         attach_ingress(self._programs["ingress"], ifindex, self._pin_dir)
+
+    def use_module_device(self, ensure: Callable[[], int]) -> None:
+        """Let copies for users' modules come back through a device, made the first time.
+
+        Its program is exchanged when those of the other devices are: until then it works for
+        the load before.
+        """
+        if self._module_device:
+            return
+        self._module_device = ensure()
+        self.maps["module_device"].update(
+            struct.pack("=I", 0), struct.pack("=I", self._module_device)
+        )
+        if self._has_attached or not attached(self._again_pins):
+            self._attach_again()
+
+    def _attach_again(self) -> None:
+        if self._module_device:
+            attach_ingress(self._programs["again"], self._module_device, self._again_pins)
+
+    @property
+    def _again_pins(self) -> Path:
+        return self.pin_dir / "again"
 
     def detach(self, ifindex: int) -> None:
         """Take the program off a device; one that is gone is fine."""
@@ -215,11 +252,15 @@ class Machine:
 
     def attached(self) -> frozenset[int]:
         """Devices that run a program of ours, of this load or an earlier one."""
-        return frozenset(item.ifindex for item in attached(self._pin_dir))
+        found = frozenset(item.ifindex for item in attached(self._pin_dir))
+        return found - {self._module_device}
 
     def settle(self) -> None:
-        """All devices run this load: forget what earlier versions pinned."""
+        """All devices run this load: forget what earlier ones pinned."""
         remove_other_versions(self._pin_dir, ABI_VERSION)
+        for name in _PROGRAM_TABLES:
+            if (fresh := _fresh_pin(self.pin_dir, name)).exists():
+                fresh.replace(self.pin_dir / name)
 
     # -- packets and counters ------------------------------------------------------------
 
@@ -278,6 +319,19 @@ class Machine:
             if total:
                 counts[int.from_bytes(key, "little")] = total
         return counts
+
+
+def _pin_tables(maps: Mapping[str, Map], pin_dir: Path) -> None:
+    """Pin a load's tables of programs, which the kernel empties when nobody has them open."""
+    for name in _PROGRAM_TABLES:
+        pin = _fresh_pin(pin_dir, name)
+        pin.unlink(missing_ok=True)
+        maps[name].pin(pin)
+
+
+def _fresh_pin(pin_dir: Path, name: str) -> Path:
+    """Where a table is pinned until its load is in force: that of the one before is in use."""
+    return pin_dir / f"{name}-fresh"
 
 
 def _total(table: Map, index: int) -> int:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from iovisor_ovn.dataplane import libbpf
+from iovisor_ovn.dataplane.btf import Variable, variables
 from iovisor_ovn.dataplane.maps import Map, MapLayout
 from iovisor_ovn.errors import DataplaneError, ProgramLoadError
 
@@ -40,10 +41,6 @@ _DATA_MAX = 1 << 17
 _CTX_MAX = 4096
 
 _NO_COMMON_LRU = 1 << 1
-
-_BTF_KIND_DATASEC = 15
-_BTF_TYPE = struct.Struct("=III")
-_BTF_MEMBER = struct.Struct("=III")
 
 # type, id, tag, lengths of the two code forms; much later the verifier's count
 # (struct bpf_prog_info of linux/bpf.h, 5.16 and later).
@@ -194,28 +191,50 @@ class Object:
             result = libbpf.call("bpf_map__set_max_entries", self._map_handle(name), number)
             libbpf.check(result, f"set the size of map {name} to {number}")
 
-    def set_rodata(self, rodata: Mapping[str, int]) -> None:
-        """Set ``const volatile`` integers by variable name; the verifier sees them as constants."""
+    def sections(self) -> dict[str, str]:
+        """Return the section of each program, by the program's name."""
+        self._open_handle()
+        return {
+            name: libbpf.text("bpf_program__section_name", handle)
+            for name, handle in self._program_handles.items()
+        }
+
+    def set_type(self, program: str, program_type: int) -> None:
+        """Say what a program is (``enum bpf_prog_type``) whose section libbpf does not know."""
+        self._open_handle()
+        result = libbpf.call("bpf_program__set_type", self._program_handles[program], program_type)
+        libbpf.check(result, f"set the type of program {program}")
+
+    def read_only(self) -> dict[str, Variable]:
+        """Return the ``const volatile`` variables by name.
+
+        Raises DataplaneError for an object without type information (``-g``).
+        """
+        btf = libbpf.pointer("bpf_object__btf", self._open_handle())
+        if btf is None:
+            raise DataplaneError(f"{self.path.name} has no type information: compile it with -g")
+        return variables(btf, ".rodata")
+
+    def set_rodata(self, rodata: Mapping[str, int | bytes]) -> None:
+        """Set ``const volatile`` variables by name; the verifier sees them as constants.
+
+        Integers are packed to the variable's size, bytes must have it.
+        """
         if not rodata:
             return
-        variables = self._variables(".rodata")
+        known = self.read_only()
+        for name in rodata:
+            if name not in known:
+                raise DataplaneError(f"{self.path.name} has no read-only variable {name}")
         size = ctypes.c_size_t()
         area = libbpf.pointer(
             "bpf_map__initial_value", self._map_handle(".rodata"), ctypes.byref(size)
         )
         if area is None:
             raise DataplaneError(f"{self.path.name}: read-only data cannot be set after loading")
-        for name, number in rodata.items():
-            if name not in variables:
-                raise DataplaneError(f"{self.path.name} has no read-only variable {name}")
-            offset, length = variables[name]
-            try:
-                packed = number.to_bytes(length, sys.byteorder, signed=number < 0)
-            except OverflowError as error:
-                raise DataplaneError(
-                    f"read-only variable {name} has {length} bytes: {number} does not fit"
-                ) from error
-            ctypes.memmove(area + offset, packed, length)
+        for name, value in rodata.items():
+            packed = _packed(name, value, known[name].size)
+            ctypes.memmove(area + known[name].offset, packed, len(packed))
 
     def reuse(self, maps: Mapping[str, Map]) -> None:
         """Make programs use these maps in place of new ones, by map name; layouts must agree."""
@@ -320,22 +339,6 @@ class Object:
                 return handle
         raise DataplaneError(f"{self.path.name} declares no map {name}")
 
-    def _variables(self, section: str) -> dict[str, tuple[int, int]]:
-        # Name to (offset, bytes) of the variables of a data section, from the object's BTF.
-        btf = libbpf.pointer("bpf_object__btf", self._open_handle())
-        number = libbpf.call("btf__find_by_name_kind", btf, section.encode(), _BTF_KIND_DATASEC)
-        libbpf.check(number, f"find {section} in the type information of {self.path.name}")
-        address = _present(libbpf.pointer("btf__type_by_id", btf, number))
-        _name, info, _size = _BTF_TYPE.unpack(ctypes.string_at(address, _BTF_TYPE.size))
-        count = info & 0xFFFF
-        raw = ctypes.string_at(address + _BTF_TYPE.size, _BTF_MEMBER.size * count)
-        found: dict[str, tuple[int, int]] = {}
-        for type_id, offset, length in _BTF_MEMBER.iter_unpack(raw):
-            variable = _present(libbpf.pointer("btf__type_by_id", btf, type_id))
-            (name_at,) = struct.unpack("=I", ctypes.string_at(variable, 4))
-            found[libbpf.text("btf__name_by_offset", btf, name_at)] = (offset, length)
-        return found
-
 
 def remove_other_versions(pin_dir: str | os.PathLike[str], abi_version: int) -> list[str]:
     """Unpin the maps of every other ABI version and return the version names removed.
@@ -383,9 +386,17 @@ def _declared_layout(handle: int) -> MapLayout:
     return layout
 
 
-def _present(address: int | None) -> int:
-    assert address is not None, "libbpf lost a type that it had just named"
-    return address
+def _packed(name: str, value: int | bytes, size: int) -> bytes:
+    if isinstance(value, bytes):
+        if len(value) != size:
+            raise DataplaneError(f"read-only variable {name} has {size} bytes, not {len(value)}")
+        return value
+    try:
+        return value.to_bytes(size, sys.byteorder, signed=value < 0)
+    except OverflowError as error:
+        raise DataplaneError(
+            f"read-only variable {name} has {size} bytes: {value} does not fit"
+        ) from error
 
 
 def _address_of(buffer: bytes) -> int | None:

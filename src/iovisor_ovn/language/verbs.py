@@ -213,6 +213,16 @@ _OURS = (
         args=(Argument("pool", Kind.INDEX),),
         has_body=True,
     ),
+    Service(
+        "iomodule",
+        Shape.POSITIONAL,
+        32,
+        args=(
+            Argument("module", Kind.STRING),
+            Argument("port", Kind.INDEX),
+            Argument("ports", Kind.INDEX),
+        ),
+    ),
 )
 
 #: Verbs of our own, for the flows of standalone modules; in OVN's flows they are errors.

@@ -110,11 +110,13 @@ class FlowTable:
         *,
         extensions: bool = False,
         counter_number: Callable[[str], int] = lambda _name: 0,
+        module_number: Callable[[str], int] = lambda _name: 0,
     ) -> None:
         """Flows go into ``image``; ``address_sets`` are the names that exist.
 
         ``extensions``: the flows are our own and may use verbs that OVN does not know;
-        ``counter_number`` numbers the counters that they name.
+        ``counter_number`` and ``module_number`` number the counters and users' modules that they
+        name.
         """
         self._world = world
         self._image = image
@@ -123,6 +125,7 @@ class FlowTable:
         self._address_sets = address_sets
         self._extensions = extensions
         self._counter_number = counter_number
+        self._module_number = module_number
         self.symbols = SymbolTable.default()
         self.northd_is_newer = False  # than any release whose language is known
         self.explicit_output = False  # see ProgramCompiler
@@ -297,7 +300,7 @@ class FlowTable:
         names = _DatapathNames(self._world, self._sets, self._address_sets, unit[1])
         compiler = ProgramCompiler(
             names, flow.egress, flow.table, datapath.is_router, self._verb_number,
-            self.explicit_output, self._counter_number,
+            self.explicit_output, self._counter_number, module_number=self._module_number,
             # As ovn-controller has it (controller/lflow.c, get_common_nat_zone).
             common_zone=Word.SNAT_ZONE if datapath.has_snat_zone else Word.DNAT_ZONE,
         )  # fmt: skip

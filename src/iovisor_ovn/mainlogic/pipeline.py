@@ -22,6 +22,7 @@ from iovisor_ovn.compiler.image import Capacity, Image
 from iovisor_ovn.compiler.sets import SetTable, parse_member
 from iovisor_ovn.dataplane.fdb import FdbTable
 from iovisor_ovn.dataplane.machine import Machine
+from iovisor_ovn.dataplane.user_modules import UserModules
 from iovisor_ovn.errors import AttachError, DataplaneError, DeviceError, MapFullError
 from iovisor_ovn.language import SymbolTable
 from iovisor_ovn.mainlogic.apply import Applier
@@ -91,9 +92,11 @@ class Pipeline:
         self._templates: dict[UUID, tuple[str, dict[str, str]]] = {}
         self._set_use = SetUse(self.sets, self._has_set)
         self.counters = CounterTable(machine)
+        self.modules = UserModules(machine)
         self.flows = FlowTable(
             self.world, self.image, self.sets, self._set_use, self._address_sets,
             extensions=extensions, counter_number=self.counters.number,
+            module_number=self.modules.number,
         )  # fmt: skip
         self.ports = PortMap(machine, self.world, self.image, self.sets, self._applier)
         #: What is learned here and in no rows.
@@ -210,6 +213,7 @@ class Pipeline:
         if not keep:
             for ifindex in self.machine.attached():
                 self.machine.detach(ifindex)
+        self.modules.close(keep=keep)
         self.machine.close()
 
     # -- changes of rows -----------------------------------------------------------------
@@ -452,6 +456,7 @@ class Pipeline:
 
     def _hook_devices(self, problems: list[DataplaneError]) -> None:
         wanted = {interface.ifindex for interface in self.ports.interfaces.values()}
+        is_first = self._hooked is None
         if self._hooked is None:
             # The first pass: what an earlier agent hooked runs its program until now.
             self._let_go(self.machine.attached() - wanted)
@@ -467,6 +472,8 @@ class Pipeline:
                 problems.append(error)
         self._let_go(self._hooked - wanted)
         self._hooked = frozenset(hooked)
+        if is_first:
+            self.machine.settle()
 
     def _let_go(self, devices: frozenset[int]) -> None:
         for ifindex in devices:

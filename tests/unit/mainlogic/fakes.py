@@ -4,6 +4,7 @@
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 from uuid import UUID
 
@@ -93,6 +94,7 @@ class FakeMachine:
         self.datapaths: dict[int, dict[str, int]] = {}
         self.dimensions: dict[int, tuple[int, bool, tuple[tuple[int, int, int], ...]]] = {}
         self.hooked: set[int] = set()
+        self.pin_dir = Path("/nonexistent")
         self.paused: set[int] = set()
         self.refusals: dict[int, DataplaneError] = {}
         self.orders: list[str] = []
@@ -100,6 +102,10 @@ class FakeMachine:
         self.drop_counts: dict[Drop, int] = {}
         self.unsupported_counts: dict[int, int] = {}
         self.closed = False
+
+    def settle(self) -> None:
+        """Note that the first pass is done."""
+        self.orders.append("settle")
 
     def write_array(self, name: str, index: int, data: bytes) -> None:
         """Write consecutive elements."""
