@@ -39,6 +39,7 @@ _TABLES = {
     "leases": "DHCP leases",
     "connections": "connections",
     "backends": "backends",
+    "programs": "programs",
     "counters": "counters",
     "drops": "dropped packets",
 }

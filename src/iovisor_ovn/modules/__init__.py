@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from iovisor_ovn.config.topology import (
     Dhcp,
+    Ebpf,
     Endpoint,
     Firewall,
     LoadBalancer,
@@ -23,6 +24,7 @@ from iovisor_ovn.config.topology import (
 )
 from iovisor_ovn.errors import LanguageError, Problem, TopologyError
 from iovisor_ovn.modules.dhcp import emit_dhcp
+from iovisor_ovn.modules.ebpf import emit_ebpf
 from iovisor_ovn.modules.emission import Emission, Peer
 from iovisor_ovn.modules.firewall import emit_firewall, rule_match
 from iovisor_ovn.modules.loadbalancer import emit_load_balancer
@@ -58,7 +60,6 @@ def emit(
         module.name: _emit(
             module,
             peers,
-            topology.source,
             (dead or {}).get(module.name, ()),
             (pools or {}).get(module.name, 0),
         )
@@ -93,7 +94,6 @@ def _peers(topology: Topology) -> Mapping[Endpoint, Peer]:
 def _emit(
     module: Module,
     peers: Mapping[Endpoint, Peer],
-    source: str,
     dead: Collection[tuple[int, int]],
     pool: int,
 ) -> Emission:
@@ -117,9 +117,5 @@ def _emit(
             return emit_dhcp(module.name, dhcp, pool)
         case Null() as null:
             return emit_null(module.name, null, module.ports)
-        case other:
-            kind = type(other).__name__.lower()
-            raise TopologyError(
-                source,
-                [module.place.problem(f"modules of type {kind} cannot be deployed yet")],
-            )
+        case Ebpf():
+            return emit_ebpf(module.name, module.ports)

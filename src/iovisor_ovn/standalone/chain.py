@@ -12,11 +12,18 @@ from dataclasses import dataclass
 import ovs.poller
 import ovs.vlog
 
-from iovisor_ovn.config.topology import ExternalInterface, Topology
+from iovisor_ovn.config.topology import Ebpf, ExternalInterface, Module, Topology
 from iovisor_ovn.dataplane.conntrack import Conntrack
 from iovisor_ovn.dataplane.dhcp import DhcpServers
 from iovisor_ovn.dataplane.machine import Machine
-from iovisor_ovn.errors import DataplaneError, DeviceError, Problem, TopologyError
+from iovisor_ovn.dataplane.user_program import UserProgram
+from iovisor_ovn.errors import (
+    DataplaneError,
+    DeviceError,
+    Problem,
+    TopologyError,
+    UserModuleError,
+)
 from iovisor_ovn.mainlogic.collector import Collector
 from iovisor_ovn.mainlogic.packets import PacketPump
 from iovisor_ovn.mainlogic.pipeline import Pipeline
@@ -88,6 +95,7 @@ class Chain:
         rows = chain_rows(topology, emissions, keys)
         before = (self._rows, self._interfaces)
         zone_users = _zone_users(emissions)
+        programs = self.pipeline.modules.exchange(self._load_programs(topology))
         # Until the new topology is in force, the old one's zones are not given up.
         self._zones.assign(zone_users | self._zone_users, {})
         try:
@@ -98,9 +106,12 @@ class Chain:
             self._update(*before)
             self.pools.put(self.topology)
             self._zones.assign(self._zone_users, {})
+            self.pipeline.modules.revert(programs)
             raise
         self.topology, self._keys, self._zone_users = topology, keys, zone_users
         self._zones.assign(zone_users, {})
+        self.pipeline.modules.settle(programs)
+        self.pipeline.modules.keep_only(frozenset(programs))
         self._flow_counts = {name: len(emission.flows) for name, emission in emissions.items()}
         self._ageing.follow(topology)
         self._asking.follow(emissions)
@@ -111,6 +122,24 @@ class Chain:
             f"topology_applied source={topology.source} modules={len(topology.modules)} "
             f"flows={len(self.pipeline.flows.flows)} entries={self.pipeline.image.entry_count}"
         )
+
+    def _load_programs(self, topology: Topology) -> dict[str, UserProgram]:
+        """Load the users' programs, none of which packets meet yet."""
+        loaded = {}
+        problems = []
+        for module in topology.modules:
+            if isinstance(module.config, Ebpf):
+                path, settings = module.config.program, module.config.settings
+                try:
+                    loaded[module.name] = self.pipeline.modules.load(module.name, path, settings)
+                except UserModuleError as error:
+                    problems.append(_unusable(module, error))
+        if problems:
+            for name, program in loaded.items():
+                if program is not self.pipeline.modules.installed(name):
+                    program.close()
+            raise TopologyError(topology.source, problems)
+        return loaded
 
     def _update(self, rows: Rows, interfaces: dict[str, Device]) -> None:
         changes = differences(self._rows, rows)
@@ -222,6 +251,10 @@ class Chain:
         self._pump.close()
         self.pipeline.close(keep=keep)
         self.devices.close()
+
+
+def _unusable(module: Module, error: UserModuleError) -> Problem:
+    return module.place.problem(str(error))
 
 
 def _missing(interface: ExternalInterface) -> Problem:

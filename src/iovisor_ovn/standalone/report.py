@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 from iovisor_ovn.abi import DROP_TEXT, STRUCTS, DhcpState
 from iovisor_ovn.config.topology import Switch
 from iovisor_ovn.mainlogic.neighbours import mac_text
+from iovisor_ovn.mainlogic.program_report import ProgramReport, program_reports
 from iovisor_ovn.modules.emission import port_name
 from iovisor_ovn.standalone.rows import datapath_uuid
 
@@ -145,6 +146,7 @@ class ChainReport(TypedDict):
     leases: list[LeaseReport]
     connections: list[ConnectionReport]
     backends: list[BackendReport]
+    programs: list[ProgramReport]
     counters: list[CounterReport]
     drops: list[DropReport]
 
@@ -186,6 +188,7 @@ def report(chain: "Chain") -> ChainReport:
             )
             for backend in chain.health.backends()
         ],
+        programs=program_reports(chain.pipeline.modules),
         counters=_counters(chain),
         drops=[
             DropReport(reason=reason.name.lower(), packets=packets, text=DROP_TEXT[reason])
