@@ -25,7 +25,7 @@ from iovisor_ovn.dataplane.machine import OBJECT_PATH, Machine
 from iovisor_ovn.dataplane.program import Object, Program
 from iovisor_ovn.demo.central import Central
 from iovisor_ovn.mainlogic.pipeline import Pipeline
-from iovisor_ovn.mainlogic.southbound import COLUMNS
+from iovisor_ovn.mainlogic.southbound import COLUMNS, LEAN_TABLES
 from iovisor_ovn.ovsdb import Database
 
 __all__ = ["REDIRECT", "Rig", "WrongVerdict", "compile_bpf", "open_rig", "skb_from"]
@@ -162,7 +162,7 @@ def _remove_devices() -> None:
 
 
 def _fill(pipeline: Pipeline, remote: str, ifindexes: Mapping[str, int]) -> None:
-    southbound = Database(remote, "OVN_Southbound", COLUMNS)
+    southbound = Database(remote, "OVN_Southbound", COLUMNS, lean=LEAN_TABLES)
     deadline = time.monotonic() + _CONNECT_S
     while True:
         southbound.run()

@@ -58,4 +58,6 @@ class EntryTuple:
 
 def best_of(candidates: list[Candidate]) -> Candidate:
     """Highest priority; among equals (undefined in OVN) the same one every time."""
+    if len(candidates) == 1:
+        return candidates[0]
     return max(candidates, key=lambda item: (item[0], str(item[1])))

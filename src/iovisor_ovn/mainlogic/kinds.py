@@ -140,7 +140,7 @@ class Kinds:
         match, actions = split_constants(flow.match, flow.actions)
         read = [self._constant(text) for text in (*match[1::2], *actions[1::2])]
         constants = [constant for constant in read if constant is not None]
-        if not constants or len(constants) < len(read):
+        if len(constants) < len(read):
             return self._translate(flow, names, compiler, self._sets)
         forms = tuple(constant.form for constant in constants)
         key = (compiler.settings, forms, len(match), *match[::2], *actions[::2])

@@ -452,10 +452,13 @@ class FlowTable:
     def _remove(self, unit: Unit) -> None:
         # What is not to be there any more is not to be compiled either.
         self._dirty.discard(unit)
+        asked = self._asked.pop(unit, None)
+        if asked is None:
+            return  # it has not been compiled
         self._image.remove_flow(unit)
         self._use.drop(unit)
         _discard(self._units_of, unit[1], unit)
-        for name in self._asked.pop(unit, ()):
+        for name in asked:
             _discard(self._users, name, unit)
         verb = self._verb_of.pop(unit, None)
         if verb is not None:

@@ -11,6 +11,8 @@ from uuid import UUID
 
 import ovs.db.data
 
+from iovisor_ovn.ovsdb import LeanRow
+
 __all__ = [
     "Datapath",
     "Flow",
@@ -178,15 +180,12 @@ def _list(row: Row, column: str) -> list[object]:
 
 def _stored(row: Row, column: str) -> list[object]:
     """References as they are stored: reading a column would hide those whose row is not there."""
+    if isinstance(row, LeanRow):
+        return _list(row, column)
     stored = getattr(row, "_data", {}).get(column)
     if isinstance(stored, ovs.db.data.Datum):
         return [atom.value for atom in stored.values]
     return _list(row, column)
-
-
-def _only(row: Row, column: str) -> object:
-    """The stored value of a column that has one."""
-    return next(iter(_stored(row, column)), None)
 
 
 def _reference(row: Row, column: str) -> UUID | None:
@@ -233,16 +232,16 @@ def read_port_binding(row: Row) -> PortBinding | None:
 
 
 def read_flow(row: Row) -> Flow:
-    """A Logical_Flow. There are many: values are taken as stored, which is four times as fast."""
+    """A Logical_Flow."""
     return Flow(
         uuid=row.uuid,
         datapath=_reference(row, "logical_datapath"),
         group=_reference(row, "logical_dp_group"),
-        egress=_only(row, "pipeline") == "egress",
-        table=int(str(_only(row, "table_id"))),
-        priority=int(str(_only(row, "priority"))),
-        match=str(_only(row, "match")),
-        actions=str(_only(row, "actions")),
+        egress=_text(row, "pipeline") == "egress",
+        table=_number(row, "table_id"),
+        priority=_number(row, "priority"),
+        match=_text(row, "match"),
+        actions=_text(row, "actions"),
     )
 
 

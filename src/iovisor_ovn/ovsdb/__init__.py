@@ -18,7 +18,8 @@
 
 from iovisor_ovn.ovsdb.changes import RowChange, Table
 from iovisor_ovn.ovsdb.database import Database, Transaction, split_remotes
+from iovisor_ovn.ovsdb.lean import LeanRow
 from iovisor_ovn.ovsdb.tls import TlsFiles, give_tls_files, offer_tls_files
 
-__all__ = ["Database", "RowChange", "Table", "TlsFiles", "Transaction", "give_tls_files",
+__all__ = ["Database", "LeanRow", "RowChange", "Table", "TlsFiles", "Transaction", "give_tls_files",
        "offer_tls_files", "split_remotes"]  # fmt: skip

@@ -142,6 +142,7 @@ def bench() -> Bench:
         pytest.param("ip4 && ip4.dst != {10.0.0.1, 10.0.0.2}", "next;",
                      id="exclusions"),
         pytest.param("ip4.dst == 10.0.0.1", "ct_dnat(10.0.0.2);", id="NAT"),
+        pytest.param("ip4.mcast && tcp.dst == {1, 2}", "reg0 = 1; next;", id="no constants"),
         pytest.param('ip4.dst == 10.0.0.1 || inport == "p1"', "next;", id="alternatives"),
     ],
 )  # fmt: skip
@@ -162,6 +163,7 @@ def test_kind_that_is_learned(bench: Bench, match: str, actions: str) -> None:
         pytest.param("reg0 == 10.0.0.1 && xxreg0 == ::1", "next;", id="field in a field"),
         pytest.param("xxreg0[0..31] == {::1, 1::1}", "next;", id="cut"),
         pytest.param('is_chassis_resident("p1") && ip4.dst == 10.0.0.1', "next;", id="residence"),
+        pytest.param('!is_chassis_resident("p1")', "next;", id="residence alone"),
         pytest.param('ip4.dst == 10.0.0.1 && inport == {"p1", "p2"}', "next;", id="other names"),
         pytest.param("1 /* == 10.0.0.1 */", "next;", id="comment"),
         pytest.param(
