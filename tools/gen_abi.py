@@ -24,6 +24,7 @@ ENUMS: tuple[tuple[type[IntEnum | IntFlag], str, str], ...] = (
     (layout.Op, "op", "OP_"),
     (layout.Program, "program", "PROGRAM_"),
     (layout.CtFlag, "ct_flag", "CT_F_"),
+    (layout.LbField, "lb_field", "LB_F_"),
     (layout.NatBit, "nat_bit", "NAT_"),
     (layout.ConnFlag, "conn_flag", "CONN_"),
     (layout.GuardKind, "guard_kind", "GUARD_"),

@@ -195,6 +195,13 @@ enum op {
 	OP_GEN_SCTP_ABORT = 41,
 	OP_GEN_REJECT = 42,
 	OP_GEN_DHCP_SERVER = 43,
+	OP_CT_LB = 48,
+	OP_BACKEND = 49,
+	OP_LB_HAIRPIN = 50,
+	OP_LB_HAIRPIN_REPLY = 51,
+	OP_CT_SNAT_TO_VIP = 52,
+	OP_AFFINITY_GET = 53,
+	OP_AFFINITY_PUT = 54,
 };
 
 enum program {
@@ -210,6 +217,16 @@ enum ct_flag {
 	CT_F_COMMIT = 8,
 	CT_F_SNAT = 16,
 	CT_F_DNAT = 32,
+};
+
+enum lb_field {
+	LB_F_ETH_SRC = 1,
+	LB_F_ETH_DST = 2,
+	LB_F_IP_SRC = 4,
+	LB_F_IP_DST = 8,
+	LB_F_L4_SRC = 16,
+	LB_F_L4_DST = 32,
+	LB_F_PROTO = 64,
 };
 
 enum nat_bit {
@@ -590,6 +607,25 @@ struct ct_zone {
 	__u32 natted; /* 1 = connections with NAT were opened since the last flush */
 };
 _Static_assert(sizeof(struct ct_zone) == 8, "ct_zone");
+
+/* A client of a load balancer. */
+struct affinity_key {
+	__u32 dp; /* tunnel key of the datapath */
+	__u16 proto; /* IP protocol, 0 with port 0: any */
+	__u16 port; /* of the VIP, host order */
+	__u32 client[4]; /* address, IPv4 in [3] */
+	__u32 vip[4]; /* address, IPv4 in [3] */
+};
+_Static_assert(sizeof(struct affinity_key) == 40, "affinity_key");
+
+/* The backend that served it last. */
+struct affinity {
+	__u64 used_ns; /* monotonic time */
+	__u32 ip[4]; /* address, IPv4 in [3] */
+	__u32 port; /* 0: as the VIP's */
+	__u32 timeout_s; /* after so long a silence it counts for nothing */
+};
+_Static_assert(sizeof(struct affinity) == 32, "affinity");
 
 /* A datagram in fragments. */
 struct frag_key {

@@ -11,6 +11,7 @@
 #include "iomodules/conntrack/conntrack.h"
 #include "iomodules/fdb/fdb.h"
 #include "iomodules/icmp/icmp.h"
+#include "iomodules/loadbalancer/loadbalancer.h"
 #include "iomodules/neighbour/neighbour.h"
 #include "iomodules/user/user.h"
 #include "machine/classify.h"
@@ -22,6 +23,7 @@
 #define FIRST_PACKET_WORD W_ETH_HI
 #define FLAG_NESTED (1 << 5) /* flags register: came from a nested port */
 #define FLAG_LOCALPORT (1 << 10) /* flags register: came from a localport */
+#define LB_NATTED 2 /* ct_mark, or ct_label: a load balancer chose the destination */
 
 /*
  * Instructions that read and write words only, or what is learned: a segment
@@ -403,6 +405,59 @@ static __always_inline __u32 frame_length(struct __sk_buff *skb,
 	return skb->len + tag;
 }
 
+/*
+ * One of the backends that lie behind the instruction: its address and port into
+ * T_NAT_*, m->pc behind them all. The same backend may lie there several times.
+ */
+static __always_inline int choose_backend(struct machine *m, __u32 at)
+{
+	struct insn *insn = bpf_map_lookup_elem(&insns, &at);
+	__u32 count, size, chosen;
+
+	if (!insn || !insn->x)
+		return -DROP_BAD_PROGRAM;
+	count = insn->x;
+	size = insn->y & 1 ? 2 : 1;
+	chosen = (__u64)lb_hash(insn->c) * count >> 32;
+	m->pc = at + 1 + count * size;
+	at += 1 + chosen * size;
+	insn = bpf_map_lookup_elem(&insns, &at);
+	if (!insn)
+		return -DROP_BAD_PROGRAM;
+	m->w[T_NAT_PORTS] = (insn->b << 8 | insn->c) * 0x10001;
+	m->w[T_NAT_IP0] = m->w[T_NAT_IP1] = m->w[T_NAT_IP2] = 0;
+	m->w[T_NAT_IP3] = insn->x;
+	if (size == 1)
+		return 0;
+	m->w[T_NAT_IP0] = insn->x;
+	m->w[T_NAT_IP1] = insn->y;
+	at++;
+	insn = bpf_map_lookup_elem(&insns, &at);
+	if (!insn)
+		return -DROP_BAD_PROGRAM;
+	m->w[T_NAT_IP2] = insn->x;
+	m->w[T_NAT_IP3] = insn->y;
+	return 0;
+}
+
+/*
+ * A load balancer has chosen the sender itself. (ovn-controller asks for addresses
+ * and ports of each VIP and backend; a packet so marked has them.)
+ */
+static __always_inline __u32 is_hairpin(const struct machine *m)
+{
+	__u32 wanted = CT_TRK | CT_DNAT, differs = 0;
+
+	if ((m->w[W_CT_STATE] & wanted) != wanted ||
+	    !((m->w[W_CT_MARK] | m->w[W_CT_LABEL3]) & LB_NATTED))
+		return 0;
+	if (m->w[W_CLASS] & CLASS_IP4)
+		return m->w[W_IP4_SRC] == m->w[W_IP4_DST];
+	for (int i = 0; i < 4; i++)
+		differs |= m->w[W_IP6_SRC0 + i] ^ m->w[W_IP6_DST0 + i];
+	return !differs;
+}
+
 static __always_inline void call(struct machine *m, __u32 stage)
 {
 	struct work *work = push_work(m, WORK_RETURN);
@@ -467,6 +522,7 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 	__u32 at = m->pc;
 	struct insn *insn = bpf_map_lookup_elem(&insns, &at);
 	__u32 a, b;
+	int result;
 
 	if (!insn)
 		return end_strand(m, DROP_BAD_PROGRAM);
@@ -547,6 +603,29 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 	case OP_CT_NAT:
 		check(m, ct_nat(skb, m->w[a], b));
 		forget_restored(m);
+		break;
+	case OP_CT_LB:
+		result = choose_backend(m, at);
+		check(m, result ? result : ct_nat(skb, m->w[a], b));
+		forget_restored(m);
+		break;
+	case OP_LB_HAIRPIN:
+		m->w[T_RESULT] = is_hairpin(m);
+		break;
+	case OP_LB_HAIRPIN_REPLY:
+		m->w[T_RESULT] = ct_is_answer(skb, m->w[W_SNAT_ZONE]);
+		break;
+	case OP_CT_SNAT_TO_VIP:
+		if (ct_find_vip(skb, m->w[W_CT_ZONE]))
+			check(m, ct_nat(skb, m->w[W_SNAT_ZONE],
+					CT_F_COMMIT | CT_F_SNAT));
+		clear_conntrack(m);
+		break;
+	case OP_AFFINITY_GET:
+		m->w[T_RESULT] = affinity_get(a, b, insn->c & 127);
+		break;
+	case OP_AFFINITY_PUT:
+		check(m, affinity_put(insn->c, insn->x));
 		break;
 	case OP_NEIGH_GET:
 	case OP_NEIGH_PUT:

@@ -16,11 +16,6 @@
 #include "iomodules/conntrack/nat.h"
 #include "iomodules/conntrack/tcp.h"
 
-/* Flags of ct_track() beside enum ct_flag. */
-#define TRACK_WORDS 0x100 /* write the packet's ct words */
-#define TRACK_NAT 0x200 /* translate as the entry says */
-
-#define NOT_PLAIN 1 /* what ct_track() leaves to ct_track_others() */
 
 #define REFRESH_NS (SECOND_NS / 4)
 
@@ -147,7 +142,7 @@ static __always_inline int read_icmp(struct __sk_buff *skb, struct machine *m,
 		return order_icmp(s, type, l4 & 0xff, id);
 	}
 	if (icmp_role(s->key.family, type) == ICMP_ERROR)
-		return ct_related(skb);
+		return ct_read_quote(skb) ? -1 : ct_related();
 	if (bpf_skb_load_bytes(skb, m->l4 + 4, s->header, 2))
 		return -1;
 	return order_icmp(s, type, l4 & 0xff, READ_BE16(s->header));
@@ -470,65 +465,68 @@ static __always_inline __u32 is_natted(const struct machine *m, __u32 zone)
 	       (m->w[W_NAT] & 0xffff) == zone;
 }
 
-/*
- * A packet of no plain connection: one of a connection with NAT, or one that
- * opens a connection. Apart from ct_track(), whose packets do not pay for it,
- * and behind it rather than below, for both take some stack.
- */
-__noinline int ct_track_others(__u32 zone, __u32 flags)
+/* A packet that opens a connection, if it may: makes the entry, tells. */
+__noinline int ct_open(__u32 zone, __u32 flags)
 {
 	struct machine *m = machine();
 	struct ct_scratch *s = scratch();
 	struct ct_zone *known_zone;
 	struct conn *conn = NULL;
-	__u32 state = CT_INV, fresh = 0, natted;
+	__u32 state = CT_INV;
 	int result = 0;
-	__u64 ends;
 
 	known_zone = bpf_map_lookup_elem(&ct_zones, &zone);
 	if (!m || !s || !known_zone)
 		return -DROP_NO_STATE;
-	natted = is_natted(m, zone);
-	if (known_zone->natted)
-		conn = find_translated(s, s->now, known_zone->epoch, natted,
-				       &fresh);
-	if (conn) {
-		ends = conn->expires_ns;
-		state = known(m, s, conn, s->now);
-		if (conn->expires_ns != ends)
-			nat_extend(conn->expires_ns);
-		if (state != (CT_INV | CT_NEW)) {
-			write_marks(m, conn, flags);
-			if (natted)
-				state |= m->w[W_CT_STATE] & (CT_SNAT | CT_DNAT);
-			else if (flags & TRACK_NAT)
-				state |= nat_translate();
-			if (flags & TRACK_WORDS)
-				write_words(m, state, conn);
-			return fresh && s->at ? nat_promote() : 0;
-		}
-		back_to_plain(s);
-	}
 	s->seen.family = 0;
-	state = CT_INV;
 	if (may_open(m, s)) {
 		state = CT_NEW;
 		if (flags & CT_F_COMMIT) {
 			result = open(m, s, flags, s->now, known_zone);
 			s->seen = s->key;
+			conn = &s->value; /* for its marks */
 		}
 	}
 	if (result < 0)
 		return result;
 	if (flags & TRACK_WORDS)
-		write_words(m, state | result, NULL);
+		write_words(m, state | result, conn);
 	return 0;
 }
 
-/*
- * A packet of a plain connection: look up, follow, write marks, tell. NOT_PLAIN if
- * it is none.
- */
+/* A packet of a connection with NAT: as ct_track(), and translate it. */
+__noinline int ct_track_nat(__u32 zone, __u32 flags)
+{
+	struct machine *m = machine();
+	struct ct_scratch *s = scratch();
+	struct ct_zone *known_zone;
+	struct conn *conn;
+	__u32 state, fresh = 0, natted;
+
+	known_zone = bpf_map_lookup_elem(&ct_zones, &zone);
+	if (!m || !s || !known_zone)
+		return -DROP_NO_STATE;
+	natted = is_natted(m, zone);
+	conn = find_translated(s, s->now, known_zone->epoch, natted, &fresh);
+	if (!conn)
+		return TRACK_OPENS;
+	s->expires_ns = conn->expires_ns;
+	state = known(m, s, conn, s->now);
+	flags |= s->expires_ns == conn->expires_ns ? 0 : TRACK_EXTEND;
+	s->expires_ns = conn->expires_ns;
+	if (state == (CT_INV | CT_NEW))
+		return TRACK_OPENS | TRACK_EXTEND; /* see nat_extend() */
+	write_marks(m, conn, flags);
+	if (natted)
+		state |= m->w[W_CT_STATE] & (CT_SNAT | CT_DNAT);
+	else if (flags & TRACK_NAT)
+		state |= nat_translate();
+	if (flags & TRACK_WORDS)
+		write_words(m, state, conn);
+	return (flags & TRACK_EXTEND) | (fresh && s->at ? TRACK_PROMOTE : 0);
+}
+
+/* A packet of a plain connection: look up, follow, write marks, tell. */
 __noinline int ct_track(struct __sk_buff *skb, __u32 zone, __u32 flags)
 {
 	struct machine *m = machine();
@@ -539,7 +537,6 @@ __noinline int ct_track(struct __sk_buff *skb, __u32 zone, __u32 flags)
 	__u64 now;
 	int result;
 
-	zone &= 0xffff;
 	known_zone = bpf_map_lookup_elem(&ct_zones, &zone);
 	if (!m || !s || !known_zone)
 		return -DROP_NO_STATE;
@@ -557,43 +554,60 @@ __noinline int ct_track(struct __sk_buff *skb, __u32 zone, __u32 flags)
 	now = coarse_now(s);
 	/* What NAT has sent on must not be taken for a connection so named. */
 	if (is_natted(m, zone))
-		return NOT_PLAIN;
+		return TRACK_HAS_NAT;
 	conn = find(&s->key, now, known_zone->epoch, &fresh);
 	if (!conn)
-		return NOT_PLAIN;
+		return known_zone->natted ? TRACK_HAS_NAT : TRACK_OPENS;
 	state = known(m, s, conn, now);
 	if (state == (CT_INV | CT_NEW))
-		return NOT_PLAIN;
+		return TRACK_OPENS;
 	write_marks(m, conn, flags);
 	if (flags & TRACK_WORDS)
 		write_words(m, state, conn);
 	return fresh && s->at ? ct_promote() : 0;
 }
 
-/* All of ct(). */
-static __always_inline int track(struct __sk_buff *skb, __u32 zone, __u32 flags)
+/*
+ * The connection with NAT of a packet, without following it: 1 if there is one.
+ * Its key and translation are in the scratch then.
+ */
+__noinline int ct_peek(struct __sk_buff *skb, __u32 zone)
 {
-	int result = ct_track(skb, zone, flags);
+	struct machine *m = machine();
+	struct ct_scratch *s = scratch();
+	struct ct_zone *known_zone;
+	__u32 fresh;
 
-	return result == NOT_PLAIN ? ct_track_others(zone & 0xffff, flags) :
-				     result;
+	zone &= 0xffff;
+	known_zone = bpf_map_lookup_elem(&ct_zones, &zone);
+	if (!m || !s || !known_zone || !known_zone->natted)
+		return 0;
+	if (read_packet(skb, m, s, zone))
+		return 0;
+	return !!find_translated(s, coarse_now(s), known_zone->epoch,
+				 is_natted(m, zone), &fresh);
 }
 
-__noinline int ct_next(struct __sk_buff *skb, __u32 zone)
+__noinline int ct_is_answer(struct __sk_buff *skb, __u32 zone)
 {
-	return track(skb, zone, TRACK_WORDS);
+	struct ct_scratch *s = scratch();
+
+	return ct_peek(skb, zone) && s && s->reply &&
+	       s->nat_flags & CONN_SNAT;
 }
 
-__noinline int ct_commit(struct __sk_buff *skb, __u32 zone, __u32 flags)
+__noinline int ct_find_vip(struct __sk_buff *skb, __u32 zone)
 {
-	return track(skb, zone,
-		     CT_F_COMMIT | (flags & (CT_F_MARK | CT_F_LABEL)));
-}
+	struct machine *m = machine();
+	struct ct_scratch *s = scratch();
+	__u32 from;
 
-__noinline int ct_nat(struct __sk_buff *skb, __u32 zone, __u32 flags)
-{
-	return track(skb, zone,
-		     TRACK_WORDS | TRACK_NAT |
-			     (flags & (CT_F_COMMIT | CT_F_MARK | CT_F_LABEL |
-				       CT_F_SNAT | CT_F_DNAT)));
+	if (!ct_peek(skb, zone) || !m || !s || s->reply ||
+	    !(s->nat_flags & CONN_DNAT))
+		return 0;
+	from = s->key.family & KEY_FROM_1;
+	for (int i = 0; i < 4; i++)
+		m->w[T_NAT_IP0 + i] = from ? s->key.addr0[i] : s->key.addr1[i];
+	m->w[T_NAT_PORTS] = 0;
+	return 1;
 }

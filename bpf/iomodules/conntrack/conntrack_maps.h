@@ -102,6 +102,7 @@ struct ct_scratch {
 	__u32 nat_flags; /* as conn.flags */
 	__u32 plain_from; /* NAT: from of plain */
 	__u32 reply; /* NAT: sent by the responder */
+	__u64 expires_ns; /* NAT: end of the connection */
 	__u32 from; /* endpoint of the key that sends: 0 or 1 */
 	__u32 related; /* the key is that of a packet quoted in an error */
 	__u32 at; /* loop state: in memory the verifier takes it for unknown */

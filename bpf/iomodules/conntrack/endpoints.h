@@ -196,5 +196,6 @@ static __always_inline int order_icmp(struct ct_scratch *s, __u32 type,
 	return 0;
 }
 
-/* Key of the packet quoted in an ICMP error (related.bpf.c). */
-int ct_related(struct __sk_buff *skb);
+/* Read the packet that an ICMP error quotes; its key then (related.bpf.c). */
+int ct_read_quote(struct __sk_buff *skb);
+int ct_related(void);

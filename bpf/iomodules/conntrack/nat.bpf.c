@@ -31,16 +31,11 @@ enum claim {
  * endpoint of the key that opens it. Sets ct_scratch.from: who opens, of the new
  * key, which is plain.
  */
-__noinline int nat_replace_end(__u32 from)
+static __always_inline void replace_end(struct ct_scratch *s, __u32 from)
 {
-	struct ct_scratch *s = scratch();
-	struct conn_key *key;
-	__u32 snat;
+	struct conn_key *key = &s->key;
+	__u32 snat = s->nat_flags & CONN_SNAT;
 
-	if (!s)
-		return -DROP_NO_STATE;
-	key = &s->key;
-	snat = s->nat_flags & CONN_SNAT;
 	key_plain(key);
 	for (int i = 0; i < 4; i++) {
 		__u32 src = from ? key->addr1[i] : key->addr0[i];
@@ -53,10 +48,9 @@ __noinline int nat_replace_end(__u32 from)
 		key->port[0] = s->nat_port[0];
 		key->port[1] = s->nat_port[1];
 		s->from = 0;
-		return 0;
+		return;
 	}
 	order_ports(s, s->nat_port[0], s->nat_port[1]);
-	return 0;
 }
 
 __noinline int nat_original(void)
@@ -65,7 +59,7 @@ __noinline int nat_original(void)
 
 	if (!s)
 		return -DROP_NO_STATE;
-	nat_replace_end(!(s->key.family & KEY_FROM_1));
+	replace_end(s, !(s->key.family & KEY_FROM_1));
 	key_directed(&s->key, s->from);
 	return 0;
 }
@@ -91,7 +85,7 @@ __noinline int nat_alias(void)
 		return -DROP_NO_STATE;
 	s->alias = s->key;
 	from = s->from;
-	nat_replace_end(s->key.family & KEY_FROM_1);
+	replace_end(s, s->key.family & KEY_FROM_1);
 	key_directed(&s->key, !s->from);
 	s->from = from;
 	swap_keys(&s->key, &s->alias);
@@ -126,7 +120,7 @@ __noinline int nat_claim(__u32 from)
 		return CLAIM_FULL;
 	epoch = s->value.epoch;
 	s->key = s->plain;
-	nat_replace_end(from);
+	replace_end(s, from);
 	if (find(&s->key, s->now, epoch, &fresh))
 		return CLAIM_TAKEN;
 	key_directed(&s->key, !s->from);
@@ -284,7 +278,7 @@ __noinline int nat_open(__u32 flags)
 	return nat_translate();
 }
 
-__noinline int nat_extend(__u64 expires_ns)
+__noinline int nat_extend(__u32 opens)
 {
 	struct ct_scratch *s = scratch();
 	struct conn *alias;
@@ -295,10 +289,14 @@ __noinline int nat_extend(__u64 expires_ns)
 	/* Where it is in both, it is on its way to the first. */
 	alias = bpf_map_lookup_elem(&ct_conns, &s->alias);
 	if (alias)
-		alias->expires_ns = expires_ns;
+		alias->expires_ns = s->expires_ns;
 	alias = bpf_map_lookup_elem(&ct_fresh, &s->alias);
 	if (alias)
-		alias->expires_ns = expires_ns;
+		alias->expires_ns = s->expires_ns;
+	if (opens) {
+		s->key = s->plain;
+		s->from = s->plain_from;
+	}
 	return 0;
 }
 

@@ -19,8 +19,11 @@ int nat_alias(void);
  */
 int nat_open(__u32 flags);
 
-/* The connection lives until then: so does its alias. */
-int nat_extend(__u64 expires_ns);
+/*
+ * The connection's end is ct_scratch.expires_ns now: so is its alias's. If the
+ * packet opens another one the key is the packet's own afterwards.
+ */
+int nat_extend(__u32 opens);
 
 /* Move both entries to the established ones. */
 int nat_promote(void);

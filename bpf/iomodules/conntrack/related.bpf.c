@@ -89,11 +89,17 @@ static __always_inline int quoted_l4(struct __sk_buff *skb, struct machine *m,
 }
 
 /* Read the quote as it came: once, for NAT rewrites it in the packet. */
-static __always_inline int read_quote(struct __sk_buff *skb, struct machine *m,
-				      struct ct_scratch *s, __u32 family)
+__noinline int ct_read_quote(struct __sk_buff *skb)
 {
+	struct machine *m = machine();
+	struct ct_scratch *s = scratch();
+	__u32 family;
+
+	if (!m || !s)
+		return -DROP_NO_STATE;
 	if (m->quote)
 		return 0;
+	family = s->key.family;
 	s->at = m->l4 + ICMP_BYTES;
 	if (family == 4 ? quoted_ip4(skb, m, s) : quoted_ip6(skb, m, s))
 		return -1;
@@ -124,7 +130,7 @@ static __always_inline int fill_addresses(const struct machine *m,
 	return !!differs;
 }
 
-__noinline int ct_related(struct __sk_buff *skb)
+__noinline int ct_related(void)
 {
 	struct machine *m = machine();
 	struct ct_scratch *s = scratch();
@@ -133,7 +139,7 @@ __noinline int ct_related(struct __sk_buff *skb)
 	if (!m || !s)
 		return -DROP_NO_STATE;
 	family = s->key.family;
-	if (read_quote(skb, m, s, family) || fill_addresses(m, &s->key))
+	if (fill_addresses(m, &s->key))
 		return -1;
 	s->key.proto = m->quote_proto;
 	l4 = m->w[W_NAT] & NAT_QUOTE_L4 ? m->w[W_ICMP_ID] : m->quote_ports;

@@ -139,10 +139,11 @@ class Temp(IntEnum):
     CT_LABEL_MASK2 = 80
     CT_LABEL_MASK3 = 81
     POOL = 82  # dhcp_server: number of the pool
-    NAT_PORTS = 83  # ct_snat, ct_dnat: lowest port in the upper half, highest in the lower; 0: any
+    # ct_snat, ct_dnat: lowest port in the upper half, highest in the lower; 0: any;
+    NAT_PORTS = 83  # AFFINITY_PUT: ports of VIP and backend
     SCRATCH0 = 84  # the compiler's own (exchange, push, pop): 8 words
     SCRATCH7 = 91
-    NAT_IP0 = 92  # ct_snat, ct_dnat: address, as IP0 to IP3
+    NAT_IP0 = 92  # ct_snat, ct_dnat, ct_lb: address, as IP0 to IP3
     NAT_IP1 = 93
     NAT_IP2 = 94
     NAT_IP3 = 95
@@ -215,6 +216,13 @@ class Op(IntEnum):
     GEN_SCTP_ABORT = 41
     GEN_REJECT = 42
     GEN_DHCP_SERVER = 43  # pool in Temp.POOL
+    CT_LB = 48  # as CT_NAT, into one of the x backends behind this, chosen by c = LbField bits
+    BACKEND = 49  # data: port in b and c; IPv4: address in x; IPv6: in x, y of this and the next
+    LB_HAIRPIN = 50  # RESULT = a load balancer sends the packet back to its sender
+    LB_HAIRPIN_REPLY = 51  # RESULT = it is an answer to such a packet
+    CT_SNAT_TO_VIP = 52  # the source of such a packet becomes the address that it was sent to
+    AFFINITY_GET = 53  # RESULT = the client has a backend: in w[a] or w[b..b+3], port in w[c]
+    AFFINITY_PUT = 54  # for x seconds of silence, protocol c: NAT_IP is the backend of VIP IP
 
 
 class Program(IntEnum):
@@ -234,6 +242,18 @@ class CtFlag(IntFlag):
     COMMIT = 8  # CT_NAT: make an entry
     SNAT = 16  # and one that translates the source into NAT_IP and NAT_PORTS,
     DNAT = 32  # or the destination
+
+
+class LbField(IntFlag):
+    """Operand c of CT_LB: what the choice of a backend depends on."""
+
+    ETH_SRC = 1
+    ETH_DST = 2
+    IP_SRC = 4
+    IP_DST = 8
+    L4_SRC = 16
+    L4_DST = 32
+    PROTO = 64
 
 
 class NatBit(IntFlag):

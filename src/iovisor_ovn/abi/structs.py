@@ -352,6 +352,23 @@ STRUCTS: dict[str, Struct] = {
             ("natted", "__u32", 1, "1 = connections with NAT were opened since the last flush"),
         ),
         _struct(
+            "affinity_key",
+            "A client of a load balancer.",
+            ("dp", "__u32", 1, "tunnel key of the datapath"),
+            ("proto", "__u16", 1, "IP protocol, 0 with port 0: any"),
+            ("port", "__u16", 1, "of the VIP, host order"),
+            ("client", "__u32", 4, "address, IPv4 in [3]"),
+            ("vip", "__u32", 4, "address, IPv4 in [3]"),
+        ),
+        _struct(
+            "affinity",
+            "The backend that served it last.",
+            ("used_ns", "__u64", 1, "monotonic time"),
+            ("ip", "__u32", 4, "address, IPv4 in [3]"),
+            ("port", "__u32", 1, "0: as the VIP's"),
+            ("timeout_s", "__u32", 1, "after so long a silence it counts for nothing"),
+        ),
+        _struct(
             "frag_key",
             "A datagram in fragments.",
             ("zone", "__u32", 1, "conntrack zone"),

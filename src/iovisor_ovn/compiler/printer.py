@@ -61,6 +61,8 @@ def _lines(program: Iterable[Insn]) -> Iterable[str]:
                 yield f"END {Drop(insn.x).name}" if insn.x else "END"
             case Op.CT_NEXT:
                 yield f"CT_NEXT {_word(insn.a)}"
+            case Op.CT_LB | Op.BACKEND | Op.AFFINITY_GET | Op.AFFINITY_PUT:
+                yield _balancing(insn)
             case Op.CT_COMMIT | Op.CT_NAT:
                 yield f"{name} {_word(insn.a)} flags={insn.b}"
             case Op.CHECK_LARGER | Op.UNSUPPORTED:
@@ -69,6 +71,18 @@ def _lines(program: Iterable[Insn]) -> Iterable[str]:
                 yield f"NEIGH_LOOKUP mac={insn.a}"
             case _:
                 yield name
+
+
+def _balancing(insn: Insn) -> str:
+    match insn.op:
+        case Op.CT_LB:
+            return f"CT_LB {_word(insn.a)} flags={insn.b} fields={insn.c} of {insn.x}"
+        case Op.BACKEND:
+            return f"BACKEND {insn.x:#x} {insn.y:#x} port={insn.b << 8 | insn.c}"
+        case Op.AFFINITY_GET:
+            return f"AFFINITY_GET {_word(insn.a)} {_word(insn.b)} {_word(insn.c)}"
+        case _:
+            return f"AFFINITY_PUT protocol={insn.c} timeout={insn.x}"
 
 
 def _stage(number: int) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 
-from iovisor_ovn.abi import CtFlag, Drop, Limit, Op, Program, Temp, Word
+from iovisor_ovn.abi import CtFlag, Drop, LbField, Limit, Op, Program, Temp, Word
 from iovisor_ovn.compiler import packet
 from iovisor_ovn.compiler.insn import Insn, ProgramText
 from iovisor_ovn.compiler.packet import Piece, Segment, pieces, segments, slice_pieces
@@ -28,6 +28,7 @@ from iovisor_ovn.compiler.patterns import Names, Unexecutable
 from iovisor_ovn.language import (
     Action,
     ActionList,
+    Backend,
     CheckPktLarger,
     CheckPortSec,
     Clone,
@@ -36,11 +37,14 @@ from iovisor_ovn.language import (
     CtCommit,
     CtCommitNat,
     CtCommitToZone,
+    CtLb,
     CtNat,
     CtNext,
+    CtSnatToVip,
     DecTtl,
     Exchange,
     FieldRef,
+    Format,
     GetFdb,
     GetNeighbor,
     Load,
@@ -76,8 +80,27 @@ _GENERATORS = {
 }
 #: Where a verb of ours finds an argument.
 _ARGUMENTS = {"pool": Temp.POOL}
+#: Verbs without arguments that yield a bit.
+_CHECKS = {"chk_lb_hairpin": Op.LB_HAIRPIN, "chk_lb_hairpin_reply": Op.LB_HAIRPIN_REPLY}
+#: Bits of ct_mark or ct_label that a load balancer sets (OVN, logical-fields.h).
+_LB_NATTED = 2
+_LB_FLAGS = {None: 0, "skip_snat": 4, "force_snat": 8}
+_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+#: What the choice of a backend may depend on, by the ends of the fields' names in ovs-fields(7).
+_LB_FIELDS = {
+    "eth_src": LbField.ETH_SRC, "dl_src": LbField.ETH_SRC,
+    "eth_dst": LbField.ETH_DST, "dl_dst": LbField.ETH_DST,
+    "ip_src": LbField.IP_SRC, "nw_src": LbField.IP_SRC, "ipv6_src": LbField.IP_SRC,
+    "ip_dst": LbField.IP_DST, "nw_dst": LbField.IP_DST, "ipv6_dst": LbField.IP_DST,
+    **{f"{name}_src": LbField.L4_SRC for name in ("tp", "tcp", "udp", "sctp")},
+    **{f"{name}_dst": LbField.L4_DST for name in ("tp", "tcp", "udp", "sctp")},
+    "ip_proto": LbField.PROTO, "nw_proto": LbField.PROTO,
+}  # fmt: skip
+_FIVE_TUPLE = (
+    LbField.IP_SRC | LbField.IP_DST | LbField.L4_SRC | LbField.L4_DST | LbField.PROTO
+)
 #: Verbs behind which the packet goes on in the next table.
-_RESUMING = CtNext | CtCommitNat | CtCommitToZone | CtNat
+_RESUMING = CtNext | CtCommitNat | CtCommitToZone | CtNat | CtLb
 #: Verbs that no packet shows: `mac_cache_use` is a count for the aging of neighbours.
 _SILENT = frozenset({"mac_cache_use"})
 _ALL = 0xFFFFFFFF
@@ -101,6 +124,7 @@ class ProgramCompiler:
     that was `output;` unwritten. ``counter_number`` and ``module_number`` number the counters and
     users' modules of our own flows. ``common_zone``: the zone of `ct_snat_in_czone` and
     `ct_dnat_in_czone`.
+    ``register_consolidation``: `chk_lb_aff` uses the registers that northd does since 25.03.
     """
 
     names: Names
@@ -112,6 +136,7 @@ class ProgramCompiler:
     counter_number: Callable[[str], int] = lambda _name: 0
     common_zone: Word = Word.DNAT_ZONE
     module_number: Callable[[str], int] = lambda _name: 0
+    register_consolidation: bool = False
     _code: list[Insn] = field(default_factory=list)
 
     @property
@@ -341,6 +366,56 @@ class ProgramCompiler:
         self._emit(Op.CT_NAT, zone, flags)
         self._following()
 
+    def _ct_lb(self, action: CtLb) -> None:
+        if action.verb not in ("ct_lb", "ct_lb_mark"):
+            raise Unexecutable(action.verb)
+        if not action.backends:
+            self._emit(Op.CT_NAT, self._zone())
+            self._following()
+            return
+        versions = {backend.ip.form for backend in action.backends}
+        if len(versions) > 1:
+            raise Unexecutable(f"{action.verb} with backends of both IP versions")
+        is_mark = action.verb == "ct_lb_mark"
+        bits = _LB_NATTED | _LB_FLAGS[action.flag]
+        self._load(packet.CT_MARK if is_mark else packet.CT_LABEL, bits)
+        self._load(packet.CT_MARK_MASK if is_mark else packet.CT_LABEL_MASK, bits)
+        flags = CtFlag.COMMIT | CtFlag.DNAT | (CtFlag.MARK if is_mark else CtFlag.LABEL)
+        is_ip6 = versions == {Format.IPV6}
+        self._emit(
+            Op.CT_LB, self._zone(), flags, _hash_fields(action), len(action.backends), int(is_ip6)
+        )
+        for backend in action.backends:
+            words = _address_words(backend.ip) if is_ip6 else (backend.ip.value, 0)
+            for at in range(0, len(words), 2):
+                self._emit(
+                    Op.BACKEND, 0, backend.port >> 8, backend.port & 0xFF, words[at], words[at + 1]
+                )
+        self._following()
+
+    def _ct_snat_to_vip(self, _action: CtSnatToVip) -> None:
+        self._emit(Op.CT_SNAT_TO_VIP)
+
+    def _get_affinity(self, action: Verb) -> None:
+        """Registers are those of lib/logical-fields.h, MFF_LOG_LB_AFF_MATCH_*."""
+        old = not self.register_consolidation
+        ip6 = Word.REG0 if old and not self.is_router else Word.REG4
+        self._emit(Op.AFFINITY_GET, Word.REG4, ip6, Word.REG8 if old else Word.REG2)
+        assert action.result is not None, "the parser wants one"
+        self._result(action.result)
+
+    def _put_affinity(self, action: Verb) -> None:
+        vip, backend, proto = action.arg("vip"), action.arg("backend"), action.arg("proto")
+        timeout = action.arg("timeout")
+        assert isinstance(vip, Backend)
+        assert isinstance(backend, Backend)
+        assert isinstance(timeout, int)
+        self._load(packet.IP, vip.ip.value)
+        self._load(packet.NAT_IP, backend.ip.value)
+        self._load(packet.NAT_PORTS, vip.port << 16 | backend.port)
+        number = _PROTOCOLS[str(proto)] if proto else 0
+        self._emit(Op.AFFINITY_PUT, c=number, x=timeout)
+
     def _ct_clear(self, _action: CtClear) -> None:
         self._emit(Op.CT_CLEAR)
 
@@ -394,6 +469,14 @@ class ProgramCompiler:
             self._emit(Op.PUNT)
         elif action.name == "iomodule":
             self._iomodule(action)
+        elif action.name in _CHECKS:
+            self._emit(_CHECKS[action.name])
+            assert action.result is not None, "the parser wants one"
+            self._result(action.result)
+        elif action.name == "chk_lb_aff":
+            self._get_affinity(action)
+        elif action.name == "commit_lb_aff":
+            self._put_affinity(action)
         elif action.name not in _SILENT:
             raise Unexecutable(action.name)
 
@@ -420,6 +503,20 @@ _SETTINGS = attrgetter(
 
 def _holds(action: Action) -> bool:
     return isinstance(action, Nested) and action.verb in ("arp", "nd_ns")
+
+
+def _hash_fields(action: CtLb) -> LbField:
+    """What the choice of a backend depends on; raises Unexecutable for what we do not know."""
+    fields = LbField(0)
+    for name in action.hash_fields:
+        if name not in _LB_FIELDS:
+            raise Unexecutable(f"{action.verb} with hash field {name}")
+        fields |= _LB_FIELDS[name]
+    return fields or _FIVE_TUPLE
+
+
+def _address_words(ip: Constant) -> tuple[int, ...]:
+    return tuple(ip.value >> shift & _ALL for shift in (96, 64, 32, 0))
 
 
 def _stage(egress: bool, table: int) -> int:
@@ -480,6 +577,8 @@ _HANDLERS: dict[type, str] = {
     CtCommit: "_ct_commit",
     CtCommitNat: "_ct_commit_nat",
     CtNat: "_ct_nat",
+    CtLb: "_ct_lb",
+    CtSnatToVip: "_ct_snat_to_vip",
     CtCommitToZone: "_ct_commit_to_zone",
     CtClear: "_ct_clear",
     GetNeighbor: "_get_neighbor",

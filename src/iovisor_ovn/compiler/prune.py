@@ -29,7 +29,7 @@ __all__ = [
 _ALL = 0xFFFFFFFF
 _REGISTERS = range(Word.REG0, Word.REG9 + 1)
 _CT_WORDS = range(Word.CT_STATE, Word.CT_LABEL3 + 1)
-_CT_OPS = (Op.CT_NEXT, Op.CT_NAT)
+_CT_OPS = (Op.CT_NEXT, Op.CT_NAT, Op.CT_LB)
 
 #: Words of which it is known which bits can be set.
 TRACKED_WORDS = frozenset((*_REGISTERS, *_CT_WORDS))
@@ -88,6 +88,9 @@ def written_bits(program: Program | ProgramText) -> dict[int, int]:
             found[insn.a] = found.get(insn.a, 0) | insn.y
         elif insn.op == Op.MOVE and insn.a in _REGISTERS:
             found[insn.a] = found.get(insn.a, 0) | insn.x
+        elif insn.op == Op.AFFINITY_GET:
+            for word in (insn.a, *range(insn.b, insn.b + 4), insn.c):
+                found[word] = _ALL
         elif insn.op in _CT_OPS:
             found.update(dict.fromkeys(_CT_WORDS, _ALL))
     return {word: bits for word, bits in found.items() if bits}

@@ -28,7 +28,7 @@ OBJECT_PATH = Path(__file__).parent / "programs" / "machine.bpf.o"
 
 #: Maps whose contents outlive the agent.
 LASTING_MAPS = frozenset(
-    {"ct_conns", "ct_fresh", "ct_zones", "ct_frags", "dhcp_leases", "dhcp_clients"}
+    {"ct_conns", "ct_fresh", "ct_zones", "ct_frags", "lb_affinity", "dhcp_leases", "dhcp_clients"}
 )
 
 #: Maps of programs that packets enter by tail calls.

@@ -129,6 +129,7 @@ class FlowTable:
         self.symbols = SymbolTable.default()
         self.northd_is_newer = False  # than any release whose language is known
         self.explicit_output = False  # see ProgramCompiler
+        self.register_consolidation = False
         self.templates: Mapping[str, str] = {}
         #: Called every few milliseconds while flows are compiled.
         self.breathe: Callable[[], None] = lambda: None
@@ -303,6 +304,7 @@ class FlowTable:
             self.explicit_output, self._counter_number, module_number=self._module_number,
             # As ovn-controller has it (controller/lflow.c, get_common_nat_zone).
             common_zone=Word.SNAT_ZONE if datapath.has_snat_zone else Word.DNAT_ZONE,
+            register_consolidation=self.register_consolidation,
         )  # fmt: skip
         why = None
         try:

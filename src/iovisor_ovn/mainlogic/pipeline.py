@@ -29,7 +29,6 @@ from iovisor_ovn.mainlogic.apply import Applier
 from iovisor_ovn.mainlogic.counters import CounterTable
 from iovisor_ovn.mainlogic.lflows import Dependency, FlowTable
 from iovisor_ovn.mainlogic.neighbours import NeighbourTable
-from iovisor_ovn.mainlogic.port_modules import PortModules
 from iovisor_ovn.mainlogic.portmap import Interface, PortMap
 from iovisor_ovn.mainlogic.security_flows import SecurityFlows
 from iovisor_ovn.mainlogic.set_use import SetUse
@@ -94,16 +93,12 @@ class Pipeline:
         self._set_use = SetUse(self.sets, self._has_set)
         self.counters = CounterTable(machine)
         self.modules = UserModules(machine)
-        self._has_modules_in_flows = extensions
         self.flows = FlowTable(
             self.world, self.image, self.sets, self._set_use, self._address_sets,
             extensions=extensions, counter_number=self.counters.number,
             module_number=self.modules.number,
         )  # fmt: skip
-        self.port_modules = PortModules(self.modules)
-        self.ports = PortMap(
-            machine, self.world, self.image, self.sets, self._applier, self.port_modules.record
-        )
+        self.ports = PortMap(machine, self.world, self.image, self.sets, self._applier)
         #: What is learned here and in no rows.
         self.fdb = FdbTable(machine.maps) if extensions else None
         self.neighbours = NeighbourTable(machine, self.world, self.fdb)
@@ -162,7 +157,6 @@ class Pipeline:
                 reader(change)
         self._zones_changed |= zones != self.ports.zones
         self.neighbours.store_waiting()
-        self.port_modules.follow(interfaces)
         moved = self.ports.note_local(interfaces, zones)
         self._topology_changed |= bool(moved)
         self._security.changed(moved)
@@ -183,8 +177,6 @@ class Pipeline:
         self._hook_devices(problems)
         if problems:
             raise problems[0]
-        if not self._has_modules_in_flows:
-            self.port_modules.settle()
 
     def _compile(self) -> None:
         """Compile what is dirty and put it into force."""
@@ -201,10 +193,6 @@ class Pipeline:
         local = {"dps": len(self.world.local)}
         return {**self.image.use(), **self._applier.use(), **self.ports.use(), **local}
 
-    def refused_modules(self) -> dict[str, str]:
-        """Why modules are not what their interfaces ask for, by logical port."""
-        return self.port_modules.refused
-
     def waiting(self) -> dict[str, int]:
         """Rows that wait for room in a map, by map; all others are in."""
         return self.neighbours.waiting()
@@ -216,7 +204,6 @@ class Pipeline:
     def recompute(self) -> None:
         """Compile everything again at the next update."""
         self.flows.recompile()
-        self.port_modules.recompute()
         self.ports.ports_changed(self.world.ports)
         self.ports.groups_changed(self.world.groups)
         self._security.changed(self.world.ports)
@@ -411,13 +398,14 @@ class Pipeline:
         release = _RELEASE.match(options.get("northd_internal_version", ""))
         name = release[0] if release else "main"
         flows = self.flows
-        before = (flows.symbols.release, flows.northd_is_newer, flows.explicit_output)
+        before = _dialect(flows)
         flows.symbols, flows.northd_is_newer = (
             SymbolTable.default(name),
             not SymbolTable.knows(name),
         )
         flows.explicit_output = options.get("arp_ns_explicit_output") == "true"
-        if before != (flows.symbols.release, flows.northd_is_newer, flows.explicit_output):
+        flows.register_consolidation = options.get("register_consolidation") == "true"
+        if before != _dialect(flows):
             flows.recompile()
 
     # -- local datapaths -----------------------------------------------------------------
@@ -501,6 +489,14 @@ def _latest(changes: Sequence[Change]) -> list[Change]:
     """
     last = {(change.table, change.row.uuid): change for change in changes}
     return sorted(last.values(), key=lambda change: change.kind != "delete")
+
+
+def _dialect(flows: FlowTable) -> tuple[object, ...]:
+    """What decides about the meaning of northd's texts."""
+    return (
+        flows.symbols.release, flows.northd_is_newer, flows.explicit_output,
+        flows.register_consolidation,
+    )  # fmt: skip
 
 
 def _place(port: PortBinding) -> tuple[UUID, str, int]:

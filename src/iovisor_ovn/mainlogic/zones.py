@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conntrack zones: a number for each local port, two for each local router.
+"""Conntrack zones: a number for each local port, two for each local switch or router.
 
 A zone keeps its number for as long as its user is here, across restarts too, else every connection
 of the user is lost.  The numbers are therefore kept in the integration bridge's external_ids as

@@ -50,8 +50,6 @@ class Device:
     name: str
     ifindex: int
     peer_elsewhere: bool
-    module: str = ""
-    module_settings: str = ""
 
 
 class Chain:

@@ -296,7 +296,8 @@ def test_marks_are_written_with_the_translation(tracker: Tracker) -> None:
     """A commit with NAT writes mark and label as one without; both directions see them."""
     verb = snat_in(1, N4)
     marked = type(verb)(verb.op, 1, (7, 0xF), (9, 0xFF), verb.flags, N4)
-    tracker.send(_OUT.there(udp()), marked)
+    first = tracker.send(_OUT.there(udp()), marked)[0]
+    assert (first.mark, first.label) == (7, 9)
     seen = tracker.send(_IN.back(udp_reply()), unnat_in(1))[0]
     assert (seen.mark, seen.label) == (7, 9)
     assert tracker.send(_OUT.there(udp()), next_in(1))[0].mark == 7

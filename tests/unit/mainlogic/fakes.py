@@ -205,8 +205,6 @@ class FakeInterface:
 
     ifindex: int
     peer_elsewhere: bool = False
-    module: str = ""
-    module_settings: str = ""
 
 
 class FakeRow:
