@@ -180,6 +180,7 @@ class FakePipeline:
         self.zones: Mapping[str, int] = {}
         self.kept: bool | None = None
         self.without_room: dict[str, int] = {}
+        self.refused: dict[str, str] = {}
         self.on_update: Callable[[], None] = lambda: None
 
     def update(
@@ -200,6 +201,10 @@ class FakePipeline:
     def waiting(self) -> dict[str, int]:
         """Return what the test says."""
         return self.without_room
+
+    def refused_modules(self) -> dict[str, str]:
+        """Return what the test says."""
+        return self.refused
 
     def recompute(self) -> None:
         """Nothing is kept that could be old."""

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The DHCP module of a chain with real clients, and beside another server.
-
-Udhcpc and dhclient get their addresses through a switch; dnsmasq answers the same messages in a
-namespace of its own, and both servers must say the same, to the same address.
-"""
+"""The DHCP module of a chain with real clients: udhcpc, dhclient, and a kernel's own UDP."""
 
 import json
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from scapy.layers.dhcp import BOOTP, DHCP
 
 from iovisor_ovn.demo import Namespace, until
+from iovisor_ovn.demo.places import inside
 from iovisor_ovn.demo.processes import end
 from support.fixtures import run_name
 
@@ -22,7 +21,6 @@ pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns]
 
 SERVER_IP, SERVER_MAC = "10.9.0.1", "02:00:00:00:00:fe"
 RESERVED = "02:c0:00:00:00:03"
-EVERYBODY = "255.255.255.255"
 OPTIONS = {"router": "10.9.0.254", "dns": "10.9.0.53", "domain": "example.org", "mtu": "1400"}
 CHAIN = f"""
     modules:
@@ -187,6 +185,25 @@ def test_the_server_answers_pings(lab: Lab) -> None:
     """ARP and echo for its address, from a client that has one."""
     udhcpc(lab, 1)
     lab.clients[0].run("ping", "-c", "1", "-W", "2", SERVER_IP)
+
+
+def test_a_renewal_through_the_clients_own_stack(lab: Lab) -> None:
+    """Its kernel leaves the checksum to the device, asks for the server, and checks the reply."""
+    ip = udhcpc(lab, 1)["ip"]
+    mac = bytes.fromhex("02c000000001")
+    asked = DHCP(options=[("message-type", "request"), ("client_id", b"\x01" + mac), "end"])
+    request = bytes(BOOTP(chaddr=mac, xid=7, ciaddr=ip) / asked)
+
+    def renew() -> bytes:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.bind((ip, 68))
+            client.settimeout(5)
+            client.sendto(request, (SERVER_IP, 67))
+            return client.recv(2048)
+
+    reply = BOOTP(inside(lab.clients[0].name, renew))
+    assert (reply.xid, reply.yiaddr, reply.ciaddr) == (7, ip, ip)
+    assert ("message-type", 5) in reply[DHCP].options
 
 
 def test_clients_go_on_while_nobody_is_up(lab: Lab) -> None:

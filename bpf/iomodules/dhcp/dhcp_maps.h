@@ -75,12 +75,14 @@ extern struct dhcp_leases_map dhcp_leases SEC(".maps");
 
 /*
  * Key: pool and client. Value: the address it had last; true only if dhcp_leases
- * says so. Outlives the agent. Written and read by packets. The size is that of
- * dhcp_leases. When full, the client that was not heard of for longest makes room:
- * it keeps its lease, and gets another address should it ask for any.
+ * says so. Outlives the agent. Written and read by packets; the agent deletes with
+ * the lease. An address has one client, so there are no more entries than in
+ * dhcp_leases, and the size is the same. Should it be full all the same, a client
+ * keeps its lease, and gets another address if it asks for any.
  */
 struct dhcp_clients_map {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 17);
 	__type(key, struct dhcp_client);
 	__type(value, __u32);
@@ -120,6 +122,7 @@ extern struct dhcp_hunts_map dhcp_hunts SEC(".maps");
  */
 struct dhcp_scratch {
 	struct dhcp_client client __attribute__((aligned(8))); /* who asks */
+	struct dhcp_client before; /* whose its address was; aligned as well */
 	__u64 now; /* boot time, ns */
 	__u32 pool;
 	__u32 size; /* bytes of the message, at most DHCP_MESSAGE_BYTES */

@@ -14,7 +14,7 @@
  */
 #include "iomodules/dhcp/parts.h"
 
-#define MAX_PROBES 8192 /* addresses and hints of one search */
+#define MAX_PROBES 2048 /* addresses and hints of one search */
 #define NEVER (~0ULL)
 
 struct search {
@@ -34,14 +34,11 @@ static __always_inline int is_same(const struct dhcp_lease *lease,
 	return !differ;
 }
 
-static __always_inline void put_client(struct dhcp_lease *lease,
-				       const struct dhcp_client *client)
+/* A client as it lies in a lease, or by itself. */
+static __always_inline void copy_client(void *to, const void *from)
 {
-	__u64 *to = (__u64 *)&lease->pool;
-	const __u64 *from = (const __u64 *)client;
-
-	for (__u32 i = 0; i < sizeof(*client) / 8; i++)
-		to[i] = from[i];
+	for (__u32 i = 0; i < sizeof(struct dhcp_client) / 8; i++)
+		((__u64 *)to)[i] = ((const __u64 *)from)[i];
 }
 
 /* The entry of an address, made if there is none; none if there is no room. */
@@ -56,6 +53,16 @@ static __always_inline struct dhcp_slot *slot_at(struct dhcp_scratch *s,
 		return slot;
 	bpf_map_update_elem(&dhcp_leases, &key, &blank, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&dhcp_leases, &key);
+}
+
+/* A client has lost an address: what leads there goes, unless it has another. */
+static __always_inline void forget_client(const struct dhcp_client *client,
+					  __u32 ip)
+{
+	__u32 *last = bpf_map_lookup_elem(&dhcp_clients, client);
+
+	if (last && *last == ip)
+		bpf_map_delete_elem(&dhcp_clients, client);
 }
 
 /* An address is, or will be, free before its time: no hint may hide it. */
@@ -100,7 +107,8 @@ __noinline int dhcp_take(__u32 ip, __u32 state, __u32 seconds)
 	in_force = is_own && !is_free && lease->state == DHCP_BOUND;
 	if ((is_own || is_free) && !(in_force && state == DHCP_OFFERED)) {
 		is_shorter = until < lease->expires_ns;
-		put_client(lease, &s->client);
+		copy_client(&s->before, &lease->pool);
+		copy_client(&lease->pool, &s->client);
 		lease->expires_ns = until;
 		lease->state = state;
 		lease->mac_hi = s->mac_hi;
@@ -111,6 +119,8 @@ __noinline int dhcp_take(__u32 ip, __u32 state, __u32 seconds)
 		return 1;
 	if (is_shorter)
 		note_freed(s, ip);
+	if (!is_own)
+		forget_client(&s->before, ip);
 	bpf_map_update_elem(&dhcp_clients, &s->client, &ip, BPF_ANY);
 	return 0;
 }
@@ -140,12 +150,15 @@ __noinline int dhcp_give_back(__u32 ip, __u32 state, __u32 seconds, __u32 only)
 		lease->state = state;
 		lease->expires_ns = until;
 		if (state == DHCP_DECLINED)
-			put_client(lease, &nobody);
+			copy_client(&lease->pool, &nobody);
 	}
 	bpf_spin_unlock(&slot->lock);
-	if (is_own)
-		note_freed(s, ip);
-	return !is_own;
+	if (!is_own)
+		return 1;
+	note_freed(s, ip);
+	if (state == DHCP_DECLINED)
+		forget_client(&s->client, ip);
+	return 0;
 }
 
 __noinline int dhcp_holder(__u32 ip)
@@ -197,15 +210,12 @@ static __always_inline int is_free(struct search *search, __u32 ip)
 	struct dhcp_slot *slot;
 	__u64 expires;
 
-	if (ip < search->pool->first || ip > search->pool->last ||
-	    bpf_map_lookup_elem(&dhcp_fixed, &key))
+	if (ip < search->pool->first || ip > search->pool->last)
 		return 0;
 	slot = bpf_map_lookup_elem(&dhcp_leases, &key);
-	if (!slot)
-		return 1;
-	expires = slot->lease.expires_ns;
+	expires = slot ? slot->lease.expires_ns : 0;
 	if (expires <= s->now)
-		return 1;
+		return !bpf_map_lookup_elem(&dhcp_fixed, &key);
 	if (expires < s->group_until)
 		s->group_until = expires;
 	return 0;

@@ -26,6 +26,7 @@ _TABLES = {
     "unsupported": "verbs that are not executed (their packets are dropped)",
     "held": "datapaths that keep their last complete pipeline: flows beyond this agent",
     "errors": "logical flows that could not be read",
+    "modules": "modules before ports",
     "drops": "dropped packets",
     "maps": "map use",
 }

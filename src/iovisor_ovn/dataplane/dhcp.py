@@ -29,10 +29,16 @@ GRACE_S = 1.0
 
 _POOL, _HOST, _ADDR = STRUCTS["dhcp_pool"], STRUCTS["dhcp_host"], STRUCTS["dhcp_addr"]
 _CLIENT, _LEASE = STRUCTS["dhcp_client"], STRUCTS["dhcp_lease"]
-_LOCK = bytes(8)  # struct dhcp_slot: the spin lock before the lease, which the kernel leaves out
 _U32 = struct.Struct("=I")
-_ADDR_WORDS = struct.Struct("=II")
-_EXPIRES = struct.Struct("=8xQ")  # behind the lock
+# There may be many leases, so they are read in one go: a key; a value, whose lease lies behind a
+# spin lock of eight bytes and begins with its end and the client, as it is in dhcp_clients.
+_ADDR_CODEC = struct.Struct("=II")
+_SLOT_CODEC = struct.Struct(f"=8xQ{_CLIENT.size}sIII4x")
+_CLIENT_CODEC = struct.Struct(f"=IB{Limit.DHCP_ID}s")
+_CLIENT_AT, _SIZE_AT = 16, 4  # of the client in a value, of the identifier's size in a client
+_EXPIRES = struct.Struct("=8xQ")
+assert _SLOT_CODEC.size == 8 + _LEASE.size
+_STATES = {int(state): state for state in DhcpState}
 _ID_FOLDED = 255
 _OPTION_SIZE_MAX = 255
 _NETMASK, _ROUTER, _DNS, _DOMAIN, _MTU, _BROADCAST = 1, 3, 6, 15, 26, 28
@@ -177,13 +183,9 @@ class DhcpServers:
         """What is known of addresses, of one pool or of all, those that are free again included."""
         now_ns = self._clock()
         found = []
-        addresses = self._leases.keys()
-        for key in addresses:
-            if pool is not None and _pool_of(key) != pool:
-                continue
-            value = self._leases.lookup_locked(key)
-            if value is not None and any(value):
-                found.append(_read_lease(key, value[len(_LOCK) :], now_ns))
+        for key, value in self._leases.items(locked=True):
+            if (pool is None or _pool_of(key) == pool) and any(value):
+                found.append(_read_lease(key, value, now_ns))
         return found
 
     def restore(self, leases: Iterable[Lease]) -> int:
@@ -197,7 +199,7 @@ class DhcpServers:
         for lease in leases:
             client = _client_of(lease)
             ip = int(lease.ip)
-            value = _LOCK + _write_lease(lease, client, now_ns)
+            value = _write_lease(lease, client, now_ns)
             if not self._leases.add(_ADDR.pack(pool=lease.pool, ip=ip), value):
                 continue
             count += 1
@@ -217,6 +219,7 @@ class DhcpServers:
         if value is None or not any(value):
             return False
         done = self._leases.replace_locked(key, bytes(len(value)))
+        self._forget_clients({key: value})
         self._forget_hints({pool})
         return done
 
@@ -227,13 +230,14 @@ class DhcpServers:
         called once in a while: its cost is linear in the leases.
         """
         oldest_ns = self._clock() - int(GRACE_S * 1e9)
-        dead = []
+        dead = {}
         for key, value in self._leases.items():
-            pool, ip = _ADDR_WORDS.unpack(key)
+            pool, ip = _ADDR_CODEC.unpack(key)
             (expires_ns,) = _EXPIRES.unpack_from(value)
             if self._is_dead(pool, ip, expires_ns, oldest_ns):
-                dead.append(key)
+                dead[key] = value
         self._leases.delete_many(b"".join(dead))
+        self._forget_clients(dead)
         if dead:
             hints = self._groups.keys()
             gone = [key for key in hints if _pool_of(key) not in self._settings]
@@ -249,6 +253,13 @@ class DhcpServers:
     def pools_with_leases(self) -> set[int]:
         """Pools that anything is known of, of servers that are gone too."""
         return set(map(_pool_of, self._leases.keys()))
+
+    def _forget_clients(self, slots: Mapping[bytes, bytes]) -> None:
+        """Forget what leads from clients to these addresses; some have another by now."""
+        for key, slot in slots.items():
+            client = slot[_CLIENT_AT : _CLIENT_AT + _CLIENT.size]
+            if self._clients.lookup(client) == key[-_U32.size :]:
+                self._clients.delete(client, missing_ok=True)
 
     def _forget_hints(self, pools: Iterable[int]) -> None:
         """Let the search for free addresses look at all of them again."""
@@ -327,28 +338,26 @@ def _client_of(lease: Lease) -> bytes:
     else:
         size = _ID_FOLDED if lease.is_folded else len(lease.client_id)
         identity = lease.client_id
-    return _CLIENT.pack(pool=lease.pool, size=size, id=tuple(identity))
+    return _CLIENT_CODEC.pack(lease.pool, size, identity)
 
 
 def _write_lease(lease: Lease, client: bytes, now_ns: int) -> bytes:
-    who = _CLIENT.unpack(client)
-    mac_hi, mac_lo = _mac_words(lease.mac)
-    return _LEASE.pack(
-        expires_ns=max(0, now_ns + int(lease.expires_s * 1e9)), pool=who["pool"],
-        size=who["size"], id=who["id"], state=lease.state, mac_hi=mac_hi, mac_lo=mac_lo,
-    )  # fmt: skip
+    return _SLOT_CODEC.pack(
+        max(0, now_ns + int(lease.expires_s * 1e9)), client, lease.state, *_mac_words(lease.mac)
+    )
 
 
 def _read_lease(key: bytes, value: bytes, now_ns: int) -> Lease:
-    addr, entry = _ADDR.numbers(key), _LEASE.numbers(value)
-    size = entry["size"]
-    identity = value[_LEASE.offset_of("id") :][: min(size, Limit.DHCP_ID)]
+    pool, ip = _ADDR_CODEC.unpack(key)
+    expires_ns, client, state, mac_hi, mac_lo = _SLOT_CODEC.unpack(value)
+    size = client[_SIZE_AT]
+    identity = client[_SIZE_AT + 1 :][: min(size, Limit.DHCP_ID)]
     return Lease(
-        pool=addr["pool"],
-        ip=IPv4Address(addr["ip"]),
-        mac=(entry["mac_hi"] << 32 | entry["mac_lo"]).to_bytes(6).hex(":"),
+        pool=pool,
+        ip=IPv4Address(ip),
+        mac=(mac_hi << 32 | mac_lo).to_bytes(6).hex(":"),
         client_id=identity if size else None,
-        state=DhcpState(entry["state"]),
-        expires_s=(entry["expires_ns"] - now_ns) / 1e9,
+        state=_STATES[state],
+        expires_s=(expires_ns - now_ns) / 1e9,
         is_folded=size == _ID_FOLDED,
     )

@@ -34,6 +34,8 @@ BPF_F_MMAPABLE = 1 << 10
 
 _ENOTSUPP = 524
 _BPF_F_LOCK = 4
+# struct bpf_map_batch_opts: its size, flags for each element, flags.
+_LOCKED_OPTS = struct.pack("=3Q", 24, _BPF_F_LOCK, 0)
 _BATCH_ENTRIES = 16384
 _RETRIES = 64
 _U32 = ctypes.c_uint32
@@ -228,14 +230,15 @@ class Map:
         for at in range(done, count):
             self.delete(self._key(keys, at), missing_ok=True)
 
-    def items(self) -> list[tuple[bytes, bytes]]:
+    def items(self, *, locked: bool = False) -> list[tuple[bytes, bytes]]:
         """Return every entry as (key, value), in the map's own order.
 
         Entries that a program adds or removes meanwhile may or may not be among them; in a
         map without batch lookup, a removal at the wrong moment can show an entry twice.
+        ``locked``: values have a spin lock, and none is read while a program writes to it.
         """
         found: list[tuple[bytes, bytes]] = []
-        for keys, values in self._chunks():
+        for keys, values in self._chunks(_LOCKED_OPTS if locked else None):
             found += zip(_cut(keys, self.key_size), _cut(values, self.slot_size), strict=True)
         return found
 
@@ -299,7 +302,7 @@ class Map:
                 self._check(result, doing)
         return done
 
-    def _chunks(self) -> Iterator[tuple[bytes, bytes]]:
+    def _chunks(self, opts: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         # One bucket of a hash must fit into a chunk, hence ENOSPC doubles it.
         size = min(_BATCH_ENTRIES, max(self.max_entries, 1))
         position: ctypes.Array[ctypes.c_char] | None = None
@@ -310,7 +313,7 @@ class Map:
             count = _U32(size)
             result = libbpf.call(
                 "bpf_map_lookup_batch", self.fd, position, following, keys, values,
-                ctypes.byref(count), None,
+                ctypes.byref(count), opts,
             )  # fmt: skip
             if result in (-_ENOTSUPP, -errno.EOPNOTSUPP) and position is None:
                 yield from self._walk()

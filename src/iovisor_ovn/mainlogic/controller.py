@@ -229,6 +229,11 @@ class Controller:
             {"what": "neighbour_not_stored", "reason": f"map {name} is full, {count} rows wait"}
             for name, count in self._parts.pipeline.waiting().items()
         ]
+        refused = self._parts.pipeline.refused_modules()
+        found += [
+            {"what": "module_refused", "reason": f"port {port}: {why}"}
+            for port, why in refused.items()
+        ]
         contended = self.bindings.contention.reasons()
         found += [{"what": "port_contended", "reason": reason} for reason in contended.values()]
         return found
@@ -476,7 +481,14 @@ class Controller:
             writes = self._rows.plan_keys(bridge, self._bridge_keys())
             self._owes_local = bool(writes)
         marks = self.bindings.plan_installed(self._rows.installed)
+        writes += self._rows.plan_module_errors(self._module_errors())
         _write(local, writes + self._rows.plan_installed(marks, now_ms()))
+
+    def _module_errors(self) -> dict[str, str]:
+        """What is wrong with users' modules, by device."""
+        refused = self._parts.pipeline.refused_modules()
+        held = self.bindings.held
+        return {held[port].name: why for port, why in refused.items() if port in held}
 
     def _bridge_keys(self) -> dict[str, str | None]:
         """Return the keys of the bridge's external_ids that must change."""

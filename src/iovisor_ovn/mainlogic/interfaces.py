@@ -30,6 +30,9 @@ class Pipeline(Protocol):
     def waiting(self) -> Mapping[str, int]:
         """Return how many rows wait for room in a map, by map; all others are in."""
 
+    def refused_modules(self) -> Mapping[str, str]:
+        """Return why users' modules are not what interfaces ask for, by logical port."""
+
     def recompute(self) -> None:
         """Work everything out again at the next update."""
 

@@ -19,7 +19,7 @@ from iovisor_ovn.ovsdb import Database, RowChange, TlsFiles, Transaction
 if TYPE_CHECKING:
     from uuid import UUID
 
-__all__ = ["COLUMNS", "INSTALLED", "LocalRows"]
+__all__ = ["COLUMNS", "INSTALLED", "MODULE_ERROR", "LocalRows"]
 
 _log = ovs.vlog.Vlog("local")
 
@@ -32,6 +32,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 
 INSTALLED = "ovn-installed"
+MODULE_ERROR = "iovisor-module-error"
 _INSTALLED_AT = "ovn-installed-ts"
 
 
@@ -42,6 +43,7 @@ class LocalRows:
         """Take the connection; its columns are `COLUMNS` and more."""
         self._database = database
         self._interfaces: dict[UUID, tuple[str, bool]] = {}
+        self._module_errors: dict[UUID, str] = {}
         self._external_ids: Mapping[str, str] | None = None
         self._bridge_ids: dict[str, Mapping[str, str]] = {}
         self.installed: dict[str, bool] = {}
@@ -145,15 +147,38 @@ class LocalRows:
 
         return [write]
 
+    def plan_module_errors(self, wanted: Mapping[str, str]) -> list[Write]:
+        """Return what makes interfaces say what is wrong with their modules, by device."""
+        if not wanted and not self._module_errors:
+            return []
+        differing = {
+            uuid: wanted.get(name, "")
+            for uuid, (name, _installed) in self._interfaces.items()
+            if self._module_errors.get(uuid, "") != wanted.get(name, "")
+        }
+        rows = self._database.tables["Interface"].rows
+
+        def write(_: Transaction) -> None:
+            for uuid, why in differing.items():
+                if why:
+                    rows[uuid].setkey("external_ids", MODULE_ERROR, why)
+                else:
+                    rows[uuid].delkey("external_ids", MODULE_ERROR)
+
+        return [write] if differing else []
+
     def _take_interface(self, change: RowChange) -> None:
         uuid = change.row.uuid
         old = self._interfaces.pop(uuid, None)
+        self._module_errors.pop(uuid, None)
         if old is not None and old[0] not in (name for name, _ in self._interfaces.values()):
             self.installed.pop(old[0], None)
         if change.kind != "delete":
             name = str(change.row.name)
             installed = change.row.external_ids.get(INSTALLED) == "true"
             self._interfaces[uuid] = (name, installed)
+            if MODULE_ERROR in change.row.external_ids:
+                self._module_errors[uuid] = str(change.row.external_ids[MODULE_ERROR])
             self.installed[name] = installed
 
     def _make_bridge(

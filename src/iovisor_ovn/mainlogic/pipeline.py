@@ -29,6 +29,7 @@ from iovisor_ovn.mainlogic.apply import Applier
 from iovisor_ovn.mainlogic.counters import CounterTable
 from iovisor_ovn.mainlogic.lflows import Dependency, FlowTable
 from iovisor_ovn.mainlogic.neighbours import NeighbourTable
+from iovisor_ovn.mainlogic.port_modules import PortModules
 from iovisor_ovn.mainlogic.portmap import Interface, PortMap
 from iovisor_ovn.mainlogic.security_flows import SecurityFlows
 from iovisor_ovn.mainlogic.set_use import SetUse
@@ -93,12 +94,16 @@ class Pipeline:
         self._set_use = SetUse(self.sets, self._has_set)
         self.counters = CounterTable(machine)
         self.modules = UserModules(machine)
+        self._has_modules_in_flows = extensions
         self.flows = FlowTable(
             self.world, self.image, self.sets, self._set_use, self._address_sets,
             extensions=extensions, counter_number=self.counters.number,
             module_number=self.modules.number,
         )  # fmt: skip
-        self.ports = PortMap(machine, self.world, self.image, self.sets, self._applier)
+        self.port_modules = PortModules(self.modules)
+        self.ports = PortMap(
+            machine, self.world, self.image, self.sets, self._applier, self.port_modules.record
+        )
         #: What is learned here and in no rows.
         self.fdb = FdbTable(machine.maps) if extensions else None
         self.neighbours = NeighbourTable(machine, self.world, self.fdb)
@@ -157,6 +162,7 @@ class Pipeline:
                 reader(change)
         self._zones_changed |= zones != self.ports.zones
         self.neighbours.store_waiting()
+        self.port_modules.follow(interfaces)
         moved = self.ports.note_local(interfaces, zones)
         self._topology_changed |= bool(moved)
         self._security.changed(moved)
@@ -177,6 +183,8 @@ class Pipeline:
         self._hook_devices(problems)
         if problems:
             raise problems[0]
+        if not self._has_modules_in_flows:
+            self.port_modules.settle()
 
     def _compile(self) -> None:
         """Compile what is dirty and put it into force."""
@@ -193,6 +201,10 @@ class Pipeline:
         local = {"dps": len(self.world.local)}
         return {**self.image.use(), **self._applier.use(), **self.ports.use(), **local}
 
+    def refused_modules(self) -> dict[str, str]:
+        """Why modules are not what their interfaces ask for, by logical port."""
+        return self.port_modules.refused
+
     def waiting(self) -> dict[str, int]:
         """Rows that wait for room in a map, by map; all others are in."""
         return self.neighbours.waiting()
@@ -204,6 +216,7 @@ class Pipeline:
     def recompute(self) -> None:
         """Compile everything again at the next update."""
         self.flows.recompile()
+        self.port_modules.recompute()
         self.ports.ports_changed(self.world.ports)
         self.ports.groups_changed(self.world.groups)
         self._security.changed(self.world.ports)

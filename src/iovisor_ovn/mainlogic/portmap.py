@@ -2,7 +2,7 @@
 """Where ports and multicast groups lead to on this hypervisor: the port and device maps."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -39,6 +39,14 @@ class Interface(Protocol):
     def peer_elsewhere(self) -> bool:
         """The device is a veth whose other end is in another network namespace."""
 
+    @property
+    def module(self) -> str:
+        """Path of the user's module before the port, empty for none."""
+
+    @property
+    def module_settings(self) -> str:
+        """Its settings as text."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Record:
@@ -55,9 +63,14 @@ class PortMap:
     """Records of the ports and groups of local datapaths, by what changed."""
 
     def __init__(
-        self, machine: Machine, world: World, image: Image, sets: SetTable, applier: Applier
-    ) -> None:
-        """Write into ``machine``; lists of numbers come from ``image``."""
+        self, machine: Machine, world: World, image: Image, sets: SetTable, applier: Applier,
+        module_record: Callable[[str], int] = lambda _port: 0,
+    ) -> None:  # fmt: skip
+        """Write into ``machine``; lists of numbers come from ``image``.
+
+        ``module_record``: 1 + the number of the user's module before a logical port, or 0.
+        """
+        self._module_record = module_record
         self._machine = machine
         self._world = world
         self._image = image
@@ -223,12 +236,15 @@ class PortMap:
         if port.type == "localport":
             flags |= PortFlag.LOCALPORT
         key = _PORT_KEY.pack(dp=index, port=port.key)
-        value = _PORT.pack(kind=kind, flags=flags, zone=zone, groups=groups, **values)
+        module = self._module_record(port.parent or port.name)
+        value = _PORT.pack(
+            kind=kind, flags=flags, zone=zone, groups=groups, module=module, **values
+        )
         entries: dict[Entry, bytes] = {("ports", key): value}
         if interface is not None and kind in (PortKind.VIF, PortKind.NESTED):
             device = _DEVICE_KEY.pack(ifindex=interface.ifindex, tag=values.get("tag", 0))
             entries["devices", device] = _DEVICE.pack(
-                dp=index, port=port.key, zone=zone, flags=flags
+                dp=index, port=port.key, zone=zone, flags=flags, module=module
             )
         return _Record(entries, (groups,) if groups else ())
 

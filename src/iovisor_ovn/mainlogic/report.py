@@ -6,6 +6,7 @@ from typing import TypedDict
 
 from iovisor_ovn.abi import DROP_TEXT
 from iovisor_ovn.mainlogic.pipeline import Pipeline
+from iovisor_ovn.mainlogic.program_report import ProgramReport, program_reports
 
 __all__ = ["DatapathReport", "DropReport", "FlowError", "HeldDatapath", "MapUse", "PipelineReport",
        "UnsupportedVerb", "report"]  # fmt: skip
@@ -84,6 +85,7 @@ class PipelineReport(TypedDict):
     fast_path: dict[str, int]
     cached: dict[str, int]
     maps: list[MapUse]
+    modules: list[ProgramReport]
 
 
 def report(pipeline: Pipeline) -> PipelineReport:
@@ -106,6 +108,7 @@ def report(pipeline: Pipeline) -> PipelineReport:
         fast_path={kind.name.lower(): count for kind, count in pipeline.machine.replays().items()},
         cached=pipeline.flows.cached,
         maps=_maps(pipeline),
+        modules=program_reports(pipeline.modules),
     )
 
 

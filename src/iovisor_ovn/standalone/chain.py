@@ -50,6 +50,8 @@ class Device:
     name: str
     ifindex: int
     peer_elsewhere: bool
+    module: str = ""
+    module_settings: str = ""
 
 
 class Chain:

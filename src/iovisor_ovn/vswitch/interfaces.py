@@ -18,6 +18,7 @@ class LocalInterface:
     namespace, so that `bpf_redirect_peer` can reach it.  ``kind`` is the kernel's word for the
     device (veth, tun ...; empty for hardware) or "internal".  ``mac`` and ``mtu`` (bytes) are
     those of the device with the interface's name, ``mac`` empty when it is out of sight.
+    ``module`` is the path of a user's module before the interface, empty for none.
     """
 
     name: str
@@ -30,6 +31,8 @@ class LocalInterface:
     kind: str
     peer_elsewhere: bool
     encap_ip: str | None
+    module: str = ""
+    module_settings: str = ""
 
 
 def local_interface(port: OpenPort) -> LocalInterface | None:
@@ -48,4 +51,6 @@ def local_interface(port: OpenPort) -> LocalInterface | None:
         kind="internal" if port.is_internal else port.hook.kind,
         peer_elsewhere=port.hook.kind == "veth" and port.hook.peer_netns is not None,
         encap_ip=port.row.encap_ip,
+        module=port.row.module,
+        module_settings=port.row.module_settings,
     )

@@ -112,6 +112,8 @@ class InterfaceRow:
     iface_id: str | None
     iface_id_ver: str | None
     encap_ip: str | None
+    module: str = ""
+    module_settings: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,4 +264,6 @@ def read_interface(row: object) -> InterfaceRow:
         iface_id=ids.get("iface-id") or None,
         iface_id_ver=ids.get("iface-id-ver") or None,
         encap_ip=ids.get("encap-ip") or None,
+        module=ids.get("iovisor-module", ""),
+        module_settings=ids.get("iovisor-module-settings", ""),
     )

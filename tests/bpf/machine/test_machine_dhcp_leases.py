@@ -113,7 +113,7 @@ WIDE = DhcpSettings(
     first=IPv4Address("10.9.0.0"), last=IPv4Address("10.9.255.255"),
 )  # fmt: skip
 #: Addresses and hints that one message may look at.
-_MAX_PROBES = 8192
+_MAX_PROBES = 2048
 _TORN = 9
 
 
@@ -380,3 +380,49 @@ def test_leases_outlive_the_agent(rig: Rig) -> None:
         assert (lease.mac, str(lease.ip)) == (ONE.mac, "10.9.0.10")
     finally:
         following.close()
+
+
+# -- what leads from a client to its address ---------------------------------------------
+
+
+def clients_of(rig: Rig, server: Server) -> int:
+    """How many clients of a pool are known."""
+    pool = server.pool.to_bytes(4, "little")
+    known = rig.machine.maps["dhcp_clients"].keys()
+    return sum(key[:4] == pool for key in known)
+
+
+def test_no_more_clients_are_known_than_addresses(rig: Rig) -> None:
+    """Whatever a flood of strangers asks for, and whoever declines, releases, or is deleted."""
+    server = serve(rig, settings(10, 13, offer_s=0, rest_s=0))
+    for n in range(40):
+        assert server.ask(Client(n, b"c%d" % n).discover()).kind == "offer"
+        assert clients_of(rig, server) == min(n + 1, 4)
+    ip = server.lease(ONE)
+    server.ask(ONE.decline(ip))
+    assert clients_of(rig, server) == 3
+    for client in (ONE, OTHER, THIRD, Client(4)):
+        given = server.lease(client)
+        assert clients_of(rig, server) <= 4
+    assert server.servers.delete(server.pool, IPv4Address(given))
+    assert clients_of(rig, server) == 3
+
+
+def test_a_client_that_moved_keeps_what_leads_to_its_address(rig: Rig) -> None:
+    """When somebody gets the one that it had before, or the agent forgets that or deletes it."""
+    now = [time.clock_gettime_ns(time.CLOCK_BOOTTIME)]
+    servers = DhcpServers(rig.machine.maps, clock=lambda: now[0])
+    for last in ("taken", "swept", "deleted"):
+        server = Server(rig, servers, settings())
+        first = server.lease(ONE)
+        server.ask(ONE.release(first))
+        assert server.ask(ONE.select("10.9.0.15")).kind == "ack"
+        if last == "taken":
+            assert server.ask(OTHER.discover(("requested_addr", first))).ip == first
+        elif last == "swept":
+            server.put(settings(11, 19))
+            now[0] += 2 * 10**9
+            assert servers.sweep() >= 1
+        else:
+            assert servers.delete(server.pool, IPv4Address(first))
+        assert server.ask(ONE.discover()).ip == "10.9.0.15"

@@ -205,6 +205,8 @@ class FakeInterface:
 
     ifindex: int
     peer_elsewhere: bool = False
+    module: str = ""
+    module_settings: str = ""
 
 
 class FakeRow:
