@@ -23,7 +23,8 @@
 #define FIRST_PACKET_WORD W_ETH_HI
 #define FLAG_NESTED (1 << 5) /* flags register: came from a nested port */
 #define FLAG_LOCALPORT (1 << 10) /* flags register: came from a localport */
-#define LB_NATTED 2 /* ct_mark, or ct_label: a load balancer chose the destination */
+#define LB_NATTED                                                              \
+	2 /* ct_mark, or ct_label: a load balancer chose the destination */
 
 /*
  * Instructions that read and write words only, or what is learned: a segment

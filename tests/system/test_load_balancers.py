@@ -59,8 +59,7 @@ def _balancer(name: str, vips: dict[int, str], port: int, backends: tuple[Host, 
     lines = []
     for version in (4, 6):
         ends = ",".join(
-            _end(version, host.ip4 if version == 4 else host.ip6, backend_port)
-            for host in backends
+            _end(version, host.ip4 if version == 4 else host.ip6, backend_port) for host in backends
         )
         lines.append(f"lb-add {name}{version} {_end(version, vips[version], port)} {ends}")
     return lines
@@ -149,9 +148,7 @@ def _options(central: Central, balancers: tuple[str, ...], *columns: str) -> Ite
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_connections_are_spread_over_backends_of_a_switch(
-    vms: dict[str, Vm], version: int
-) -> None:
+def test_connections_are_spread_over_backends_of_a_switch(vms: dict[str, Vm], version: int) -> None:
     """Both backends get some of forty connections, nobody else does."""
     seen = answers(vms["a"], VIP[version], 80, 40)
     assert seen.keys() == {"c", "e"}
@@ -228,14 +225,10 @@ def test_connection_stays_where_it_is_when_backends_change(
     vms: dict[str, Vm], central: Central
 ) -> None:
     """Established connections go on; new ones go to the backend that is left."""
-    process = vms["c"].popen(
-        sys.executable, "-m", "iovisor_ovn.demo.listen", "/dev/null", "7000"
-    )
+    process = vms["c"].popen(sys.executable, "-m", "iovisor_ovn.demo.listen", "/dev/null", "7000")
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    central.nb_lines(
-        f"lb-add moving 10.0.9.1:70 {C.ip4}:7000\nls-lb-add inside moving"
-    )
+    central.nb_lines(f"lb-add moving 10.0.9.1:70 {C.ip4}:7000\nls-lb-add inside moving")
     central.sync()
     with Connection(vms["a"], VIP[4], 70) as connection:
         assert connection.echoes()
@@ -249,9 +242,7 @@ def test_connection_stays_where_it_is_when_backends_change(
 
 def test_datagrams_and_their_errors(vms: dict[str, Vm], central: Central) -> None:
     """A closed port of the backend is told as one of the VIP's."""
-    central.nb_lines(
-        f"lb-add datagrams 10.0.9.1:53 {C.ip4}:5353 udp\nls-lb-add inside datagrams"
-    )
+    central.nb_lines(f"lb-add datagrams 10.0.9.1:53 {C.ip4}:5353 udp\nls-lb-add inside datagrams")
     central.sync()
     assert isinstance(udp_error(vms["a"], VIP[4], 53), ConnectionRefusedError)
     central.nbctl("lb-del", "datagrams")

@@ -16,7 +16,6 @@
 #include "iomodules/conntrack/nat.h"
 #include "iomodules/conntrack/tcp.h"
 
-
 #define REFRESH_NS (SECOND_NS / 4)
 
 /* Where an upper header may begin to be read in place: a bound to verify. */
@@ -592,8 +591,7 @@ __noinline int ct_is_answer(struct __sk_buff *skb, __u32 zone)
 {
 	struct ct_scratch *s = scratch();
 
-	return ct_peek(skb, zone) && s && s->reply &&
-	       s->nat_flags & CONN_SNAT;
+	return ct_peek(skb, zone) && s && s->reply && s->nat_flags & CONN_SNAT;
 }
 
 __noinline int ct_find_vip(struct __sk_buff *skb, __u32 zone)

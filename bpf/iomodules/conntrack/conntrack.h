@@ -59,8 +59,8 @@ static __always_inline int ct_next(struct __sk_buff *skb, __u32 zone)
 static __always_inline int ct_commit(struct __sk_buff *skb, __u32 zone,
 				     __u32 flags)
 {
-	return ct_run(skb, zone, (flags & (CT_F_MARK | CT_F_LABEL)) |
-					 CT_F_COMMIT);
+	return ct_run(skb, zone,
+		      (flags & (CT_F_MARK | CT_F_LABEL)) | CT_F_COMMIT);
 }
 
 /*
@@ -71,8 +71,8 @@ static __always_inline int ct_commit(struct __sk_buff *skb, __u32 zone,
 static __always_inline int ct_nat(struct __sk_buff *skb, __u32 zone,
 				  __u32 flags)
 {
-	return ct_run(skb, zone, (flags & ~CT_F_KEEP) | TRACK_WORDS |
-					 TRACK_NAT);
+	return ct_run(skb, zone,
+		      (flags & ~CT_F_KEEP) | TRACK_WORDS | TRACK_NAT);
 }
 
 /* 1 if the packet answers one whose source the zone has translated. */

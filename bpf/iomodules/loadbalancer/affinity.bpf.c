@@ -24,8 +24,8 @@ static __always_inline int fill_key(const struct machine *m,
 	return 1;
 }
 
-static __always_inline struct affinity *find_live(const struct affinity_key *key,
-						  __u64 now)
+static __always_inline struct affinity *
+find_live(const struct affinity_key *key, __u64 now)
 {
 	struct affinity *found = bpf_map_lookup_elem(&lb_affinity, key);
 

@@ -43,9 +43,9 @@ __noinline __u32 lb_hash(__u32 fields)
 		hash = mix(hash, m->w[W_ETH_SRC_LO] |
 					 (m->w[W_ETH_HI] & 0xffffULL) << 32);
 	if (fields & LB_F_ETH_DST)
-		hash = mix(hash, m->w[W_ETH_DST_LO] |
-					 (m->w[W_ETH_HI] & 0xffff0000ULL)
-						 << 16);
+		hash = mix(hash,
+			   m->w[W_ETH_DST_LO] | (m->w[W_ETH_HI] & 0xffff0000ULL)
+							<< 16);
 	/* The upper bits of a product are the mixed ones. */
 	return mix(hash, 0) >> 32;
 }

@@ -96,9 +96,7 @@ _LB_FIELDS = {
     **{f"{name}_dst": LbField.L4_DST for name in ("tp", "tcp", "udp", "sctp")},
     "ip_proto": LbField.PROTO, "nw_proto": LbField.PROTO,
 }  # fmt: skip
-_FIVE_TUPLE = (
-    LbField.IP_SRC | LbField.IP_DST | LbField.L4_SRC | LbField.L4_DST | LbField.PROTO
-)
+_FIVE_TUPLE = LbField.IP_SRC | LbField.IP_DST | LbField.L4_SRC | LbField.L4_DST | LbField.PROTO
 #: Verbs behind which the packet goes on in the next table.
 _RESUMING = CtNext | CtCommitNat | CtCommitToZone | CtNat | CtLb
 #: Verbs that no packet shows: `mac_cache_use` is a count for the aging of neighbours.
