@@ -8,8 +8,9 @@
 
 Taken out is what northd writes for each port, address and group, where it stands alone behind
 ``==`` or ``=`` or in braces, or is all that NAT is given: addresses without a mask, ports, port
-groups, address sets. Other constants stay. This is done without reading the text, so what looks
-like a constant may be none (in a comment, say): who puts another in its place sees what it does.
+groups, address sets, TCP and UDP ports. Other constants stay. This is done without reading the
+text, so what looks like a constant may be none (in a comment, say): who puts another in its place
+sees what it does.
 """
 
 import re
@@ -22,6 +23,7 @@ _OF_MATCH = re.compile(
     rf"""(
       (?<=port\ ==\ )  (?: "[^"\\]*" | @{_NAME} )
     | (?<===\ )        \${_NAME}
+    | (?<= (?:tcp|udp)\.(?:src|dst)\ ==\ )  [0-9]+ (?=[ )]|\Z)
     | (?: (?<===\ ) | (?<=[{{,]\ ) | (?<={{) )  {_ADDRESS} (?=[ ),}}]|\Z)
     )""",
     re.VERBOSE,

@@ -34,7 +34,17 @@ from iovisor_ovn.compiler.programs import Compiled, ProgramCompiler
 from iovisor_ovn.compiler.sets import SetTable
 from iovisor_ovn.errors import LanguageError
 from iovisor_ovn.language import Expr, join_constants, read_address, split_constants
-from iovisor_ovn.mainlogic.marks import GROUP, PORT, SET, Form, MarkedSets, Marks, NotAlike, Slot
+from iovisor_ovn.mainlogic.marks import (
+    GROUP,
+    NUMBER,
+    PORT,
+    SET,
+    Form,
+    MarkedSets,
+    Marks,
+    NotAlike,
+    Slot,
+)
 from iovisor_ovn.mainlogic.southbound import Flow
 
 __all__ = ["Kinds", "Translate", "Translation"]
@@ -47,6 +57,7 @@ Translate = Callable[[Flow, Names, ProgramCompiler, SetTable], Translation]
 _LEARN_FROM = 4
 #: What ``inport`` is compared with to say that there is none.
 _NO_PORT = ("", "none")
+_NUMBER_MAX = 0xFFFF
 
 
 class _Constant(NamedTuple):
@@ -241,5 +252,8 @@ def _read(text: str) -> _Constant | None:
         return _Constant(PORT, text[1:-1])
     if text[0] in (GROUP, SET):
         return _Constant(text[0], text[1:])
+    if text.isdigit():
+        is_plain = len(text) <= 5 and text == str(int(text)) and int(text) <= _NUMBER_MAX
+        return _Constant(NUMBER, int(text)) if is_plain else None
     address = read_address(text)
     return None if address is None else _Constant(address[1], address[0])

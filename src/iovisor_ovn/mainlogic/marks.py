@@ -27,10 +27,12 @@ from iovisor_ovn.language import (
     SetMember,
 )
 
-__all__ = ["GROUP", "PORT", "SET", "Form", "MarkedSets", "Marks", "NotAlike", "Slot"]
+__all__ = ["GROUP", "NUMBER", "PORT", "SET", "Form", "MarkedSets", "Marks", "NotAlike", "Slot"]
 
 #: Forms of names, by the character that they begin with in a text.
 PORT, GROUP, SET = '"', "@", "$"
+#: Form of a TCP or UDP port.
+NUMBER = "number"
 Form = str | Format
 #: Bits of the packet: (word, mask).
 _WordBits = tuple[tuple[int, int], ...]
@@ -39,7 +41,7 @@ _FIRST_MARK, _LAST_MARK = 0xE000, 0xEFFF
 _EACH = 16
 #: Parts of 16 bits of a constant; a name stands for a number of 32.
 _PARTS: dict[Form, int] = {
-    PORT: 2, GROUP: 2, SET: 2, Format.IPV4: 2, Format.ETHERNET: 3, Format.IPV6: 8,
+    NUMBER: 1, PORT: 2, GROUP: 2, SET: 2, Format.IPV4: 2, Format.ETHERNET: 3, Format.IPV6: 8,
 }  # fmt: skip
 
 
@@ -95,7 +97,7 @@ class Marks:
             text = _spelled(form, value)
             self.texts.append(text)
             self._constants[value] = constant
-            if not isinstance(form, Format):
+            if form in (PORT, GROUP, SET):
                 self._numbers[text.strip(PORT)] = value
 
     # -- as compiler.patterns.Names ------------------------------------------------------
@@ -225,6 +227,8 @@ def _spelled(form: Form, value: int) -> str:
             return value.to_bytes(16).hex(":", 2)
         case Format.ETHERNET:
             return value.to_bytes(6).hex(":")
+        case _ if form == NUMBER:
+            return str(value)
         case _:
             return f'"m{value:x}"' if form == PORT else f"{form}m{value:x}"
 

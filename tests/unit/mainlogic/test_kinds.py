@@ -35,6 +35,7 @@ _POOLS = {
     "6": ["::", "ff02::1", "fe80::1", "fd00::1", "fd00::2", "ff02::1:ff00:1"],
     "e": ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01", "01:00:5e:00:00:01",
           "02:00:00:00:00:01", "e0:00:e0:01:e0:02"],
+    "#": ["0", "1", "2", "80", "57344", "57345", "65535", "65536", "080", "99999999"],
 }  # fmt: skip
 _Outcome = tuple[frozenset[tuple[object, ...]], Compiled] | str
 
@@ -110,6 +111,8 @@ def siblings(rng: random.Random, match: str, actions: str, count: int) -> list[t
 def _form(text: str) -> str:
     if text[0] in _POOLS:
         return text[0]
+    if text.isdigit():
+        return "#"
     return "4" if ":" not in text else "e" if text.count(":") == 5 and len(text) == 17 else "6"
 
 
@@ -142,6 +145,7 @@ def bench() -> Bench:
         pytest.param("ip4 && ip4.dst != {10.0.0.1, 10.0.0.2}", "next;",
                      id="exclusions"),
         pytest.param("ip4.dst == 10.0.0.1", "ct_dnat(10.0.0.2);", id="NAT"),
+        pytest.param("ip4 && tcp.dst == 80 && tcp.src == 1", "next;", id="TCP ports"),
         pytest.param("ip4.mcast && tcp.dst == {1, 2}", "reg0 = 1; next;", id="no constants"),
         pytest.param('ip4.dst == 10.0.0.1 || inport == "p1"', "next;", id="alternatives"),
     ],
@@ -159,6 +163,7 @@ def test_kind_that_is_learned(bench: Bench, match: str, actions: str) -> None:
         pytest.param("eth.bcast && eth.dst == 02:00:00:00:00:01", "next;", id="predicate"),
         pytest.param("eth.mcast || eth.dst == 02:00:00:00:00:01", "next;", id="bit"),
         pytest.param("ip4.dst == 10.0.0.0/8 && ip4.dst == 10.0.0.1", "next;", id="mask"),
+        pytest.param("tcp.dst >= 80 && tcp.dst == 80", "next;", id="range"),
         pytest.param("ip4.dst == {10.0.0.1, 0x0a000001}", "next;", id="other spelling"),
         pytest.param("reg0 == 10.0.0.1 && xxreg0 == ::1", "next;", id="field in a field"),
         pytest.param("xxreg0[0..31] == {::1, 1::1}", "next;", id="cut"),
