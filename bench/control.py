@@ -11,12 +11,15 @@ loop stood still.
 """
 
 import os
+import re
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -28,6 +31,7 @@ from report import save, table
 
 from iovisor_ovn.demo.central import Central
 from iovisor_ovn.demo.hypervisor import Flavor, Hypervisor
+from iovisor_ovn.demo.places import Namespace
 from iovisor_ovn.demo.processes import CommandFailed, NotInTime, read_pid
 from iovisor_ovn.ovsdb import Database
 
@@ -38,6 +42,9 @@ _LIMIT_S = 300.0
 _CHANGES = 5
 _ASK_EVERY_S = 0.05
 _TICKS_S = os.sysconf("SC_CLK_TCK")
+_PING_EVERY_S = 0.01
+_PINGS = re.compile(r"(\d+) packets transmitted, (\d+) received")
+_ANSWER = re.compile(r"\[([\d.]+)\] \d+ bytes from .* time=")
 
 
 @dataclass(slots=True)
@@ -51,6 +58,10 @@ class _Start:
     agent_peak_mb: float = 0.0
     pause_s: float = 0.0
     changes_ms: dict[str, list[float]] = field(default_factory=dict)
+    restart_change_s: float = 0.0
+    restart_pings: int = 0
+    restart_lost: int = 0
+    restart_silence_ms: float = 0.0
 
 
 class _Watch:
@@ -109,6 +120,7 @@ class _Watch:
 
 
 def _add_vms(hypervisor: Hypervisor, size: region.Size) -> set[str]:
+    """Give each VM that is here its device; the first two can send."""
     vms = region.vms(size)
     words: list[str] = []
     for vm in vms:
@@ -118,7 +130,19 @@ def _add_vms(hypervisor: Hypervisor, size: region.Size) -> set[str]:
         words += ["--", "add-port", "br-int", vm.name]
         words += ["--", "set", "Interface", vm.name, f"external_ids:iface-id={vm.name}"]
     hypervisor.vsctl("--no-wait", "--may-exist", "add-br", "br-int", *words)
+    for vm in vms[:2]:
+        namespace = Namespace(_namespace(hypervisor, vm), hypervisor.directory)
+        hypervisor.namespace.ip(f"link set {vm.name}-vm netns {namespace.name}")
+        namespace.ip(
+            f"link set {vm.name}-vm address {vm.mac} up",
+            f"address add {vm.address} dev {vm.name}-vm",
+            f"route add default via {vm.gateway}",
+        )
     return {vm.name for vm in vms}
+
+
+def _namespace(hypervisor: Hypervisor, vm: region.Vm) -> str:
+    return f"{hypervisor.name}-{vm.name}"
 
 
 @contextmanager
@@ -194,6 +218,42 @@ def _time_change(central: Central, watch: _Watch, words: list[str]) -> float:
     return (confirmed - seen) * 1000
 
 
+@contextmanager
+def _pinging(words: list[str], start: _Start) -> Iterator[None]:
+    """Ping all the time; note what was lost and how long there was no answer."""
+    output = PLACE / f"{start.flavor}.ping"
+    with output.open("w") as file:
+        process = subprocess.Popen([*words, "-n", "-D", "-i", str(_PING_EVERY_S)], stdout=file)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(10)
+    text = output.read_text()
+    counted = _PINGS.search(text)
+    answered_s = [float(seconds) for seconds in _ANSWER.findall(text)]
+    if counted is None or len(answered_s) < 2:
+        raise RuntimeError(f"no answers to {' '.join(words)}")
+    start.restart_pings = int(counted[1])
+    start.restart_lost = int(counted[1]) - int(counted[2])
+    start.restart_silence_ms = 1000 * max(b - a for a, b in pairwise(answered_s))
+
+
+def _restart(
+    central: Central, watch: _Watch, hypervisor: Hypervisor, start: _Start, vms: list[region.Vm]
+) -> None:
+    words = ["ip", "netns", "exec", _namespace(hypervisor, vms[0]), "ping", vms[1].ip]
+    subprocess.run([*words, "-q", "-c", "3"], check=True, stdout=subprocess.DEVNULL)
+    match = f"outport == @pg_0 && tcp.src == {len(start.flavor)}"
+    with _pinging(words, start):
+        hypervisor.pause()
+        began = time.monotonic()
+        hypervisor.start()
+        _time_change(central, watch, ["acl-add", "pg_0", "to-lport", "1003", match, "allow"])
+        start.restart_change_s = time.monotonic() - began
+    central.nbctl("acl-del", "pg_0", "to-lport", "1003", match)
+
+
 def _measure(central: Central, flavor: Flavor, turn: int, size: region.Size) -> _Start:
     start = _Start(flavor)
     hypervisor = Hypervisor(PLACE / f"hv-{flavor}", f"{flavor}-hv", central.sb, flavor)
@@ -215,6 +275,7 @@ def _measure(central: Central, flavor: Flavor, turn: int, size: region.Size) -> 
             start.changes_ms.setdefault(name, []).append(taken)
         start.peak_mb = sum(_peak_mb(pid) for pid in _pids(hypervisor))
         start.agent_peak_mb = _peak_mb(hypervisor.agent_pid or 0)
+        _restart(central, watch, hypervisor, start, region.vms(size))
     finally:
         watch.close()
         hypervisor.close()
@@ -254,3 +315,6 @@ def _figures(start: _Start) -> Iterator[tuple[str, int, Callable[[_Start], float
     yield "peak memory, all processes, MB", 0, lambda s: s.peak_mb
     for name in start.changes_ms:
         yield f"{name}: ms", 1, lambda s, name=name: median(s.changes_ms[name])  # type: ignore[misc]
+    yield "restart: seconds until a change is in force", 1, lambda s: s.restart_change_s
+    yield "restart: pings lost, 100 a second", 0, lambda s: s.restart_lost
+    yield "restart: longest time without an answer, ms", 0, lambda s: s.restart_silence_ms

@@ -35,12 +35,12 @@ _RULES = (
     "ip6 && ip6.src == $pg_{n}_ip6",
     "ip4 && ip4.src == 0.0.0.0/0 && icmp4",
     "ip6 && ip6.src == ::/0 && icmp6",
-    "ip4 && ip4.src == 192.0.{n}.0/24 && tcp && tcp.dst == 22",
+    "ip4 && ip4.src == 192.0.{byte}.0/24 && tcp && tcp.dst == 22",
     "ip4 && ip4.src == 0.0.0.0/0 && tcp && tcp.dst == {port}",
     "ip6 && ip6.src == ::/0 && tcp && tcp.dst == {port}",
     "ip4 && ip4.src == $pg_{next}_ip4 && udp && udp.dst == {port}",
     "ip4 && ip4.src == 198.51.100.0/24 && tcp && tcp.dst >= {port} && tcp.dst <= 65000",
-    "ip4 && ip4.src == 10.{n}.0.0/16 && udp && udp.dst == {{53, 123, {port}}}",
+    "ip4 && ip4.src == 10.{byte}.0.0/16 && udp && udp.dst == {{53, 123, {port}}}",
 )
 
 
@@ -60,15 +60,25 @@ LARGE = Size(switches=20, ports=300, groups=300)
 
 @dataclass(frozen=True, slots=True)
 class Vm:
-    """A port that has a device on the hypervisor."""
+    """A port that has a device on the hypervisor; ``address`` with its prefix length."""
 
     name: str
     mac: str
+    address: str
+    gateway: str
+
+    @property
+    def ip(self) -> str:
+        """The address alone."""
+        return self.address.partition("/")[0]
 
 
 def vms(size: Size) -> list[Vm]:
     """The first port of each switch."""
-    return [Vm(_port(switch, 0), _mac(switch, 0)) for switch in range(size.switches)]
+    return [
+        Vm(_port(switch, 0), _mac(switch, 0), f"{_ip(switch, 0)}/16", f"10.{switch}.0.1")
+        for switch in range(size.switches)
+    ]
 
 
 def open_central(place: Path, size: Size) -> Central:
@@ -150,7 +160,8 @@ def _security(members: dict[int, list[str]]) -> Iterator[dict[str, object]]:
         ("from-lport", "ip", "drop"), ("to-lport", "ip", "drop"),
     ])  # fmt: skip
     for group, names in members.items():
-        numbers = {"n": group, "next": (group + 1) % len(members), "port": 1024 + 7 * group}
+        numbers = {"n": group, "byte": group & 255, "next": (group + 1) % len(members),
+                   "port": 1024 + 7 * group}  # fmt: skip
         rules = [("from-lport", family, "allow-related") for family in ("ip4", "ip6")]
         rules += [("to-lport", rule.format(**numbers), "allow-related") for rule in _RULES]
         if group == 0:
@@ -178,11 +189,13 @@ def _mac(switch: int, number: int) -> str:
     return f"02:00:{switch:02x}:00:{number >> 8:02x}:{number & 255:02x}"
 
 
-def _port_columns(switch: int, number: int) -> dict[str, object]:
+def _ip(switch: int, number: int) -> str:
     host = number + 10
-    addresses = (
-        f"{_mac(switch, number)} 10.{switch}.{host >> 8}.{host & 255} fd00:{switch:x}::{host:x}"
-    )
+    return f"10.{switch}.{host >> 8}.{host & 255}"
+
+
+def _port_columns(switch: int, number: int) -> dict[str, object]:
+    addresses = f"{_mac(switch, number)} {_ip(switch, number)} fd00:{switch:x}::{number + 10:x}"
     return {
         "name": _port(switch, number),
         "addresses": addresses,
