@@ -645,6 +645,21 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 	}
 }
 
+/*
+ * All that is left of a group is the port by which the packet came, which gets
+ * none. It is not to keep a place on the stack while the packet goes on through
+ * the member before it: a chain of switches would be no longer than the stack.
+ */
+static __always_inline int only_back(const struct machine *m,
+				     const struct work *work, __u32 length)
+{
+	if (work->pos + 1 != length || m->w[W_FLAGS] & FLAG_LOOPBACK ||
+	    list_at(work->list, length) != m->w[W_INPORT])
+		return 0;
+	count_drop(DROP_LOOPBACK);
+	return 1;
+}
+
 /* Take up what waits: 1 if nothing does. */
 static __always_inline int resume(struct __sk_buff *skb, struct machine *m)
 {
@@ -686,7 +701,7 @@ static __always_inline int resume(struct __sk_buff *skb, struct machine *m)
 	index = work->list;
 	length = list_at(index, 0);
 	work->pos++;
-	if (work->pos >= length)
+	if (work->pos >= length || only_back(m, work, length))
 		m->depth--;
 	if (work->pos > length) { /* a group without members */
 		end_strand(m, 0);

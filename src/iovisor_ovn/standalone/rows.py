@@ -111,7 +111,10 @@ def chain_rows(topology: Topology, emissions: Mapping[str, Emission], keys: Keys
     for module in topology.modules:
         emission = emissions[module.name]
         rows.append(_datapath(module, datapath_keys[module.name], emission))
-        port_keys = keys.assign(("ports", module.name), module.ports, _LAST_PORT)
+        # Groups are served in order of these: a packet that floods a long chain of switches is at
+        # the devices of one before it goes on to the next, and leaves nothing waiting behind.
+        ordered = sorted(module.ports, key=lambda port: port_name(module.name, port) in peers)
+        port_keys = keys.assign(("ports", module.name), ordered, _LAST_PORT)
         for port, key in port_keys.items():
             name = port_name(module.name, port)
             rows.append(_port(module.name, name, key, peers.get(name)))

@@ -85,6 +85,14 @@ def test_numbers_stay_with_their_owners() -> None:
     assert number["a:eth9"] == number["a:eth1"] == 2
 
 
+def test_devices_come_before_links() -> None:
+    """A group is served in order of numbers: what goes on to another module goes last."""
+    both = (("a", ("b", "eth0", "eth1")), ("b", ("eth2", "a")))
+    ports = _ports(_rows(_topology(*both, links=("a:b-b:a",)), Keys()))
+    number = {name: row.columns["tunnel_key"] for name, row in ports.items()}
+    assert number == {"a:eth0": 1, "a:eth1": 2, "a:b": 3, "b:eth2": 1, "b:a": 2}
+
+
 def test_module_that_is_gone_leaves_no_numbers() -> None:
     """It begins anew when it comes again."""
     keys = Keys()
