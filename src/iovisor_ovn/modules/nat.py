@@ -62,8 +62,10 @@ def emit_one_to_one_nat(name: str, nat: OneToOneNat, inside: Peer) -> Emission:
     if own:
         flows.add(_KNOWN, 60, f"{without} && ip4.dst == {own}", "output;")
         flows.add(_KNOWN, 60, f"{within} && ip4.src == {own}", "output;")
-        # Its errors quote packets that have been translated.
+        # Its errors quote packets that have been translated, in either zone.
         flows.add(_KNOWN, 70, f"{within} && ip4.src == {own} && {_ERROR}", "ct_dnat;")
+        flows.add(_TRANSLATE, 50, f"{within} && ip4.src == {own}", "ct_snat;")
+        flows.add(_OUT, 50, f"{within} && ip4.src == {own}", "output;")
     # Whichever side began: each has a zone of its own.
     flows.add(_KNOWN, 50, f"{without} && ip4", "ct_snat;")
     flows.add(_KNOWN, 50, f"{within} && ip4", "ct_dnat;")
@@ -81,8 +83,6 @@ def emit_one_to_one_nat(name: str, nat: OneToOneNat, inside: Peer) -> Emission:
             f"{within} && ip4.src == {entry.internal}",
             f"ct_snat({entry.external});",
         )
-    if own:
-        flows.add(_TRANSLATE, 40, f"{within} && ip4.src == {own}", "output;")
     flows.add(_TRANSLATE, 0, "1", flows.count("no entry"))
     flows.add(
         _OUT, 50, f"{without} && ip4.dst == {braces(e.internal for e in nat.entries)}", "output;"
