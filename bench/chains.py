@@ -14,7 +14,7 @@ from setups import Route
 
 from iovisor_ovn.demo.places import Namespace
 
-__all__ = ["JOBS", "Job", "candidates", "deployed"]
+__all__ = ["JOBS", "NAT", "ROUTER", "Job", "candidates", "deployed"]
 
 _COMMAND = Path(__file__).parent.parent / ".venv" / "bin" / "iovisor-ovn"
 _START_S = 120.0
@@ -27,7 +27,7 @@ external_interfaces:
   - {module: lan, iface: out}
 """
 
-_ROUTER = """\
+ROUTER = """\
 modules:
   - name: gate
     type: router
@@ -40,7 +40,7 @@ external_interfaces:
   - {module: gate, iface: out}
 """
 
-_NAT = """\
+NAT = """\
 modules:
   - name: gate
     type: router
@@ -85,8 +85,8 @@ _INSIDE = ("address add 10.0.1.2/24 dev eth0", "route add default via 10.0.1.1")
 #: In order of what they cost.
 JOBS = (
     Job("switch", _SWITCH, ("address add 192.0.2.3/24 dev eth0",), _FAR, "192.0.2.2"),
-    Job("router", _ROUTER, _INSIDE, (*_FAR, "route add default via 192.0.2.1"), "192.0.2.2"),
-    Job("router + NAT", _NAT, _INSIDE, _FAR, "192.0.2.2"),
+    Job("router", ROUTER, _INSIDE, (*_FAR, "route add default via 192.0.2.1"), "192.0.2.2"),
+    Job("router + NAT", NAT, _INSIDE, _FAR, "192.0.2.2"),
 )
 
 

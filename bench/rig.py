@@ -119,7 +119,8 @@ class Rig:
         self._under_test.update(zero, struct.pack("=I", program.fd))
         result = self._again.test_run(frame, skb_from(self.ifindexes[port]), repeat)
         if result.retval != REDIRECT:
-            raise WrongVerdict(f"verdict {result.retval} for a frame from {port}")
+            drops = {reason.name: n for reason, n in self.machine.drops().items()}
+            raise WrongVerdict(f"verdict {result.retval} for a frame from {port}, drops {drops}")
         return float(result.duration_ns)
 
 

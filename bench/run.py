@@ -38,6 +38,7 @@ def main() -> int:
     import control  # noqa: PLC0415
     import hotspots  # noqa: PLC0415
     import packet  # noqa: PLC0415
+    import size  # noqa: PLC0415
     import standalone  # noqa: PLC0415
     import throughput  # noqa: PLC0415
 
@@ -49,6 +50,7 @@ def main() -> int:
         throughput.main(**rounds)
     if arguments.question in {"all", "standalone"}:
         standalone.main(**rounds)
+        size.main()
     if arguments.question in {"all", "control"}:
         control.main(**rounds)
     return 0

@@ -4,7 +4,8 @@
 Switch, router, and router with NAT (`chains.py`): our chain, and bridge, IP forwarding, nftables
 masquerade, take turns in one run, with equal namespaces, devices and clients. What is measured,
 and how, is in `traffic.py`; `ns a packet` is what a path costs beside a wire: the time for a small
-packet from a sender to where its receiver throws it away, less that over a veth pair alone.
+packet, of CPU time, from a sender to where its receiver throws it away, less that over a veth pair
+alone.
 """
 
 import tempfile
@@ -36,6 +37,7 @@ class _Sample:
 # What is counted, decimals, and its value in a sample.
 _RATES: tuple[tuple[str, int, Callable[[_Sample], float]], ...] = (
     ("small packets per second", 0, lambda s: s.packets.per_s),
+    ("small packets per second of CPU time", 0, lambda s: s.packets.per_cpu_s),
     ("one TCP stream, Gbit per second", 1, lambda s: s.stream.gbit_s),
     ("one TCP stream, Gbit per second of CPU time", 1, lambda s: s.stream.gbit_cpu_s),
     ("requests per second", 0, lambda s: s.requests.per_s),
@@ -62,7 +64,7 @@ def _line(job: str, ours: Sequence[float], kernel: Sequence[float]) -> _Line:
 
 def _ns_beside(samples: Sequence[_Sample], bare: Sequence[_Sample]) -> list[float]:
     return [
-        1e9 / one.packets.per_s - 1e9 / other.packets.per_s
+        1e9 / one.packets.per_cpu_s - 1e9 / other.packets.per_cpu_s
         for one, other in zip(samples, bare, strict=True)
     ]
 
