@@ -10,6 +10,7 @@ import pytest
 from _pytest.terminal import TerminalReporter
 
 from support.central import RELEASES
+from support.chains import StandaloneRig
 from support.hypervisor import Hypervisor
 
 pytest_plugins = ["support.fixtures", "support.fuzzing"]
@@ -46,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Start counting; say how agents run."""
     if config.getoption("--no-fast-path"):
-        Hypervisor.agent_options = ("--no-fast-path",)
+        Hypervisor.agent_options = StandaloneRig.options = ("--no-fast-path",)
     config.stash[_COUNTS] = Counter()
     config.pluginmanager.register(_TierCount(config.stash[_COUNTS]), "tier-count")
 

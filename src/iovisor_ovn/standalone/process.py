@@ -12,9 +12,10 @@ import contextlib
 import gc
 import json
 import os
+import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,8 @@ __all__ = ["RunDirectory", "apply_file", "ask", "check_file", "run_chain", "take
 
 _log = ovs.vlog.Vlog("standalone")
 _GC_THRESHOLDS = (100_000, 50, 100)
+#: A process that has taken its chain away is as good as gone.
+_END_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +124,40 @@ def apply_file(where: RunDirectory, file: Path) -> None:
 
 
 def take_down(where: RunDirectory) -> bool:
-    """End the chain and remove all of it; False when there was nothing."""
+    """End the chain and remove all of it; False when there was nothing.
+
+    Returns when its process has ended, so that `up` may follow at once.
+    """
     if where.is_running():
-        ask(where, "standalone/down")
+        with _end_of(where.pidfile) as wait:
+            ask(where, "standalone/down")
+            wait()
         return True
-    found = unmount_all(where) if where.directory.exists() else False
+    found = unmount_all(where)
     where.state.unlink(missing_ok=True)
     where.socket.unlink(missing_ok=True)
     return found
 
 
+@contextlib.contextmanager
+def _end_of(pidfile: Path) -> Iterator[Callable[[], object]]:
+    """Give a function that waits for the end of the process that is running now."""
+    try:
+        process = os.pidfd_open(int(pidfile.read_text()))
+    except (OSError, ValueError):
+        yield lambda: None
+        return
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    try:
+        yield lambda: poll.poll(_END_MS)
+    finally:
+        os.close(process)
+
+
 def unmount_all(where: RunDirectory) -> bool:
     """Remove programs, links and maps that a dead process left; False when there were none."""
-    if not where.directory.exists():
+    if not where.pins.exists():
         return False
     with mount(where.pins) as bpffs:
         for attachment in attached(bpffs.path):
