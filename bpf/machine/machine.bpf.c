@@ -974,6 +974,8 @@ int inject(struct __sk_buff *skb)
 	if (!injection)
 		return drop_at_entry(m, DROP_NO_STATE);
 	__builtin_memcpy(m->w, injection->words, sizeof(injection->words));
+	m->w[W_NAT] = m->w[W_CT_STATE] >> 16; /* see answer_hold() */
+	m->w[W_CT_STATE] &= 0xffff;
 	if (injection->mac_hi | injection->mac_lo) {
 		m->w[W_ETH_HI] = (m->w[W_ETH_HI] & 0xffff) | injection->mac_hi
 								     << 16;

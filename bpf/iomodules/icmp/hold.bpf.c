@@ -37,6 +37,9 @@ __noinline int answer_hold(struct __sk_buff *skb, __u32 verb)
 	event->partial = is_partial(skb, m);
 	keep_words(event->words, m->w);
 	event->words[W_PKT_MARK] = m->w[W_PKT_MARK];
+	/* What the zone has translated it must know when the packet is back. */
+	if (m->w[W_CT_STATE] & (CT_SNAT | CT_DNAT))
+		event->words[W_CT_STATE] |= m->w[W_NAT] << 16;
 	if (n < ETH_BYTES || bpf_skb_load_bytes(skb, 0, hold->data, n) ||
 	    bpf_ringbuf_output(&events, hold, sizeof(hold->event) + n, 0))
 		return -DROP_GENERATE;

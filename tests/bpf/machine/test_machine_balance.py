@@ -12,7 +12,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from iovisor_ovn.abi import STRUCTS, Drop, Op, Word
+from iovisor_ovn.abi import STRUCTS, Drop, InjectKind, Op, Word
 from iovisor_ovn.compiler.insn import Insn
 from iovisor_ovn.compiler.programs import ProgramCompiler
 from iovisor_ovn.language import SymbolTable, parse_actions
@@ -319,3 +319,22 @@ def test_translated_packet_is_written_with_offloads(rig: Rig) -> None:
         assert bytes(fresh) == out.frame
         out = rig.run(frame, rig.wires[0], gso_size=1000)
         assert (out.drops, Ether(out.frame).payload.src) == ({}, nat)
+
+
+def test_held_packet_is_still_known_to_be_translated(rig: Rig) -> None:
+    """Put back, with its zone beside the state, it belongs to the connection that it opened."""
+    zone = next(_zones)
+    dp = rig.datapath(dnat_zone=zone)
+    for number, wire in enumerate(rig.wires):
+        dp.bind(number + 1, wire)
+    dp.flow(0, program(f"ct_dnat({BACKEND});", is_router=True))
+    dp.flow(1, OUT)
+    dp.flow(EGRESS, (*program("ct_dnat;", is_router=True)[:-1], Insn(Op.DELIVER)))
+    frame = bytes(ETHER / IP(src=CLIENT, dst=VIP, proto=47) / Raw(b"tunnel"))
+    out = rig.run(frame, rig.wires[0])
+    state = out.words[Word.CT_STATE]
+    words: dict[int, int] = {Word.DATAPATH: dp.index, Word.INPORT: 1, Word.OUTPORT: 2}
+    for kept, told in ((state | zone << 16, state), (state, 0x21)):
+        drops = rig.inject(out.frame, words | {Word.CT_STATE: kept}, InjectKind.OUTPUT)
+        assert drops == {}
+        assert rig.words()[Word.CT_STATE] == told
