@@ -33,6 +33,7 @@ enum limit {
 	MAX_STACK = 16,
 	MAX_SET_PRODUCT = 65536,
 	MAX_UNSUPPORTED = 128,
+	MAX_HOST_TAG = 4096,
 	MAX_DHCP_POOLS = 1024,
 	MAX_DHCP_OPTIONS = 1024,
 	MAX_DHCP_ID = 59,
@@ -275,6 +276,8 @@ enum port_kind {
 enum port_flag {
 	PORT_F_PEER = 1,
 	PORT_F_LOCALPORT = 2,
+	PORT_F_WIRE = 4,
+	PORT_F_HOST = 8,
 };
 
 enum dp_flag {
@@ -344,7 +347,8 @@ enum drop {
 	DROP_MODULE_VERDICT = 33,
 	DROP_MODULE_CALLS = 34,
 	DROP_MODULE_COPY = 35,
-	DROP_COUNT = 36,
+	DROP_BYPASS = 36,
+	DROP_COUNT = 37,
 };
 
 /* One instruction of an action program. */
@@ -439,7 +443,7 @@ struct port {
 };
 _Static_assert(sizeof(struct port) == 36, "port");
 
-/* What a hooked device stands for; key: ifindex and VLAN id of a nested port or 0. */
+/* What a hooked device stands for. */
 struct device {
 	__u32 dp; /* datapath index */
 	__u32 port; /* logical port key */
@@ -452,7 +456,7 @@ _Static_assert(sizeof(struct device) == 20, "device");
 /* Key of the device map. */
 struct device_key {
 	__u32 ifindex; /* device */
-	__u32 tag; /* VLAN id of a nested port, else 0 */
+	__u32 tag; /* VLAN id of a nested port, MAX_HOST_TAG, else 0 */
 };
 _Static_assert(sizeof(struct device_key) == 8, "device_key");
 

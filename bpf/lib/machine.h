@@ -104,6 +104,7 @@ struct machine {
 	__u32 frame_bytes; /* length of the frame that came, one for all segments */
 	__u32 inject; /* no device gave us the skb: only clones can be sent */
 	struct module_call call;
+	__u32 side; /* of a device shared with the host, it came from: PORT_F_* */
 	/* where parse() found things, in bytes from the Ethernet header */
 	__u32 l4; /* 0: no L4 header that could be read whole */
 	__u32 l4_len; /* TCP: header length with options; others: minimal */

@@ -19,6 +19,7 @@
 #include <iovisor_ovn/module.h>
 
 #define VERDICT_DROP 2 /* TC_ACT_SHOT */
+#define VERDICT_PASS -1 /* TC_ACT_UNSPEC: on as if we were not there */
 #define MULTICAST_KEYS 32768 /* first key of a multicast group */
 #define FIRST_PACKET_WORD W_ETH_HI
 #define FLAG_NESTED (1 << 5) /* flags register: came from a nested port */
@@ -55,6 +56,19 @@ struct {
 } entries SEC(".maps") = {
 	.values = {[ENTRY_GO_ON] = &go_on},
 };
+
+/*
+ * A device that the host keeps using is two ports: its wire, whose packets
+ * come by the ingress hook, and the host's own stack, whose packets come by the
+ * egress hook. What we send to the wire meets the egress hook in its turn, and
+ * what we send to the host the ingress hook; this value of tc_index lets it
+ * through. It lies in the skb, so that a redirect that fails leaves nothing
+ * behind, and the kernel itself writes it only behind our hooks. They clear it:
+ * the next of our hooks may be that of another chain.
+ */
+#define OURS 0x6f76 /* "ov" */
+#define DONE 0x6f77 /* to be dropped: see finish() */
+#define SIDES (PORT_F_WIRE | PORT_F_HOST)
 
 struct context {
 	struct __sk_buff *skb;
@@ -228,6 +242,41 @@ static __always_inline void enter_peer(struct machine *m, struct port *port)
 	goto_stage(m, 0);
 }
 
+/* The skb itself goes out. */
+static __always_inline int send_original(struct __sk_buff *skb,
+					 const struct machine *m)
+{
+	__u32 ifindex = m->exit.ifindex;
+	__u32 flags = m->exit.flags;
+	__u32 side = flags & SIDES;
+
+	if (side && m->side && side != m->side && ifindex == skb->ifindex)
+		return VERDICT_PASS; /* it is on its way there */
+	if (side)
+		skb->tc_index = OURS;
+	if (side == PORT_F_HOST)
+		return bpf_redirect(ifindex, BPF_F_INGRESS);
+	/* The kernel skips to the other end only from an ingress hook. */
+	if (flags & PORT_F_PEER && m->side != PORT_F_HOST)
+		return bpf_redirect_peer(ifindex, 0);
+	return bpf_redirect(ifindex, 0);
+}
+
+static __always_inline long send_clone(struct __sk_buff *skb,
+				       const struct machine *m)
+{
+	__u32 flags = m->exit.flags & PORT_F_HOST ? BPF_F_INGRESS : 0;
+	__u32 ifindex = m->exit.ifindex;
+	long result;
+
+	if (!(m->exit.flags & SIDES))
+		return bpf_clone_redirect(skb, ifindex, 0);
+	skb->tc_index = OURS;
+	result = bpf_clone_redirect(skb, ifindex, flags);
+	skb->tc_index = 0;
+	return result;
+}
+
 /*
  * Have user's module m->call work on the packet; after_module() goes on. It
  * changes the skb, so where other copies wait a copy of its own is sent around.
@@ -288,8 +337,6 @@ static __always_inline void emit(struct __sk_buff *skb, struct machine *m)
 {
 	__u32 last = !m->depth && m->gen_head == m->gen_tail && !m->inject;
 	__u32 tci = m->w[W_ETH_TYPE_TCI];
-	__u32 ifindex = m->exit.ifindex;
-	__u32 flags = m->exit.flags;
 	int result;
 
 	if (m->exit.module) {
@@ -303,10 +350,8 @@ static __always_inline void emit(struct __sk_buff *skb, struct machine *m)
 	if (result)
 		return end_strand(m, -result);
 	if (last)
-		m->verdict = flags & PORT_F_PEER ?
-				     bpf_redirect_peer(ifindex, 0) :
-				     bpf_redirect(ifindex, 0);
-	else if (bpf_clone_redirect(skb, ifindex, 0))
+		m->verdict = send_original(skb, m);
+	else if (send_clone(skb, m))
 		return end_strand(m, DROP_REDIRECT);
 	end_strand(m, 0);
 }
@@ -775,6 +820,7 @@ static __always_inline int begin(struct machine *m, struct __sk_buff *skb)
 	m->w[W_PKT_MARK] = skb->mark;
 	m->frame_bytes = skb->len;
 	m->verdict = VERDICT_DROP;
+	m->side = 0;
 	m->depth = 0;
 	m->gen_head = 0;
 	m->gen_tail = 0;
@@ -859,6 +905,21 @@ static __always_inline void after_module(struct machine *m, int verdict)
 	m->run = RUN_EMIT;
 }
 
+/* All is done: what becomes of the skb itself. */
+static __always_inline int conclude(struct __sk_buff *skb, struct machine *m)
+{
+	m->busy = 0;
+	if (m->side != PORT_F_HOST || m->verdict != VERDICT_DROP)
+		return m->verdict;
+	/*
+	 * Copies may be out, and what the chain drops the network has lost. The
+	 * sender must not be told of a full queue, which would slow TCP down. tcx
+	 * has no verdict for that; the fate of a redirected skb nobody asks for.
+	 */
+	skb->tc_index = DONE;
+	return bpf_redirect(skb->ifindex, 0);
+}
+
 /*
  * Work until the packet is done, or a user's module is to run: that is the
  * program go_on's, so that no frame is added to the deepest calls from here.
@@ -878,8 +939,7 @@ static __always_inline int finish(struct __sk_buff *skb, struct machine *m)
 		bpf_tail_call(skb, &entries, ENTRY_GO_ON);
 		count_drop(DROP_MODULE_CALLS);
 	}
-	m->busy = 0;
-	return m->verdict;
+	return conclude(skb, m);
 }
 
 /* The device of an untagged packet, from the map once in a generation. */
@@ -927,9 +987,29 @@ static __always_inline int drop_at_entry(struct machine *m, __u32 reason)
 	return VERDICT_DROP;
 }
 
-/* Packets that come out of a logical port's device. */
-SEC("tc")
-int ingress(struct __sk_buff *skb)
+static __always_inline struct device *find_host(struct __sk_buff *skb)
+{
+	struct device_key key = {
+		.ifindex = skb->ifindex,
+		.tag = MAX_HOST_TAG,
+	};
+
+	return bpf_map_lookup_elem(&devices, &key);
+}
+
+/* What takes no part in the chain still goes between the host and its wire. */
+static __always_inline int refuse(struct __sk_buff *skb, struct machine *m,
+				  __u32 reason, int is_from_host)
+{
+	int verdict = drop_at_entry(m, reason);
+
+	if (!is_from_host && !find_host(skb))
+		return verdict;
+	count_drop(DROP_BYPASS);
+	return VERDICT_PASS;
+}
+
+static __always_inline int enter(struct __sk_buff *skb, int is_from_host)
 {
 	struct machine *m = machine();
 	struct device *device;
@@ -937,25 +1017,53 @@ int ingress(struct __sk_buff *skb)
 	int result = begin(m, skb);
 
 	if (result || !m)
-		return drop_at_entry(m, result);
-	device = find_device(skb, m, &nested);
+		return refuse(skb, m, result, is_from_host);
+	device = is_from_host ? find_host(skb) : find_device(skb, m, &nested);
 	if (!device)
-		return drop_at_entry(m, DROP_NO_DEVICE);
+		return refuse(skb, m, DROP_NO_DEVICE, is_from_host);
 	result = enter_datapath(m, device->dp);
 	if (result)
-		return drop_at_entry(m, -result);
+		return refuse(skb, m, -result, is_from_host);
 	if (nested) {
 		m->w[W_ETH_TYPE_TCI] &= 0xffff0000;
 		m->w[W_FLAGS] |= FLAG_NESTED;
 	}
 	if (device->flags & PORT_F_LOCALPORT)
 		m->w[W_FLAGS] |= FLAG_LOCALPORT;
+	m->side = device->flags & SIDES;
 	m->w[W_INPORT] = device->port;
 	m->w[W_CT_ZONE] = device->zone;
 	goto_stage(m, 0);
 	if (device->module)
 		call_port_module(skb, device->module, MODULE_FROM_MACHINE);
 	return finish(skb, m);
+}
+
+/* Packets that come out of a logical port's device. */
+SEC("tc")
+int ingress(struct __sk_buff *skb)
+{
+	if (skb->tc_index == OURS && find_host(skb)) {
+		skb->tc_index = 0;
+		return VERDICT_PASS;
+	}
+	return enter(skb, 0);
+}
+
+/*
+ * Packets that the host's stack sends by a device that it shares with us. To be
+ * loaded by whoever may have such devices: it costs a second.
+ */
+SEC("?tc")
+int egress(struct __sk_buff *skb)
+{
+	if (skb->tc_index == DONE)
+		return VERDICT_DROP;
+	if (skb->tc_index == OURS) {
+		skb->tc_index = 0;
+		return VERDICT_PASS;
+	}
+	return enter(skb, 1);
 }
 
 /* Packets that the agent puts into the pipeline by a test run. */

@@ -13,8 +13,8 @@ struct events_map events SEC(".maps");
 struct drops_map drops SEC(".maps");
 
 /*
- * Key: device and VLAN id (nested ports). Value: its logical port. Written by
- * the agent, read where a packet comes in. The size is that of 16 times the
+ * Key: device and VLAN id (nested ports), or what stands for the host that sends
+ * by the device. Value: its logical port. Written by the agent, read where a packet comes in. The size is that of 16 times the
  * machines of a large hypervisor. When full, ports that are new get nothing
  * from their devices; the agent says so and tries again each second.
  */

@@ -195,7 +195,7 @@ class Rig:
         """Load the object and make wires."""
         self.namespace = namespace
         self.mode = "replay" if fast_path else "walk"
-        self.machine = Machine.load(pin_dir, path=path, fast_path=fast_path)
+        self.machine = Machine.load(pin_dir, path=path, fast_path=fast_path, sharing=True)
         sizes = self.machine.sizes
         self.image = Image(
             Capacity(sizes.slots, sizes.insns, sizes.shapes, sizes.guards, sizes.lists)
@@ -272,9 +272,10 @@ class Rig:
     # -- packets -------------------------------------------------------------------------
 
     def run(
-        self, frame: bytes, wire: Wire, *, mark: int = 0, gso_size: int = 0, complete: bool = False
-    ) -> Run:
-        """Let a frame come in from a wire.
+        self, frame: bytes, wire: Wire, *, mark: int = 0, gso_size: int = 0, complete: bool = False,
+        program: str = "ingress",
+    ) -> Run:  # fmt: skip
+        """Let a frame come in from a wire; or, to ``egress``, leave by it.
 
         ``complete``: with a device's sum over the whole packet (CHECKSUM_COMPLETE); the kernel
         fails the run (DataplaneError) if that sum is not the frame's any more afterwards.
@@ -288,7 +289,7 @@ class Rig:
         self.apply()
         before = self.machine.drops()
         flags = _CHECKSUM_COMPLETE if complete else 0
-        verdict, out, mark = self._test_run("ingress", frame, bytes(context), flags)
+        verdict, out, mark = self._test_run(program, frame, bytes(context), flags)
         return Run(verdict, out, self.words(), self._drops_since(before), mark)
 
     def inject(

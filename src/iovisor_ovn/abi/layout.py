@@ -43,6 +43,7 @@ class Limit(IntEnum):
     STACK = 16  # push()ed values of one packet
     SET_PRODUCT = 65536  # set combinations that one tuple may try for one packet
     UNSUPPORTED = 128  # verbs that are counted but not executed
+    HOST_TAG = 4096  # no VLAN id: in the device map, what the host sends by the device
     DHCP_POOLS = 1024  # DHCP servers of one machine
     DHCP_OPTIONS = 1024  # bytes of the options that a pool's replies carry
     DHCP_ID = 59  # bytes of a DHCP client's identifier
@@ -316,6 +317,8 @@ class PortFlag(IntFlag):
 
     PEER = 1  # veth whose other end is in another network namespace
     LOCALPORT = 2
+    WIRE = 4  # of a device that the host keeps using: what is behind its wire
+    HOST = 8  # and the host itself
 
 
 class DpFlag(IntFlag):
@@ -396,6 +399,7 @@ class Drop(IntEnum):
     MODULE_VERDICT = 33
     MODULE_CALLS = 34
     MODULE_COPY = 35
+    BYPASS = 36
 
 
 #: One line for people about each drop reason.
@@ -436,4 +440,5 @@ DROP_TEXT: dict[Drop, str] = {
     Drop.MODULE_VERDICT: "a user's module returned no verdict",
     Drop.MODULE_CALLS: "the packet went through too many users' modules",
     Drop.MODULE_COPY: "a copy for a user's module was lost",
+    Drop.BYPASS: "not dropped: it could not enter, and went between the host and its wire alone",
 }

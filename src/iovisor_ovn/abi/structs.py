@@ -196,7 +196,7 @@ STRUCTS: dict[str, Struct] = {
         ),
         _struct(
             "device",
-            "What a hooked device stands for; key: ifindex and VLAN id of a nested port or 0.",
+            "What a hooked device stands for.",
             ("dp", "__u32", 1, "datapath index"),
             ("port", "__u32", 1, "logical port key"),
             ("zone", "__u32", 1, "conntrack zone of the port"),
@@ -207,7 +207,7 @@ STRUCTS: dict[str, Struct] = {
             "device_key",
             "Key of the device map.",
             ("ifindex", "__u32", 1, "device"),
-            ("tag", "__u32", 1, "VLAN id of a nested port, else 0"),
+            ("tag", "__u32", 1, "VLAN id of a nested port, MAX_HOST_TAG, else 0"),
         ),
         _struct(
             "dim",

@@ -13,7 +13,16 @@ A start of the agent reads like this::
     reader = RingReader(machine.maps["events"])
 """
 
-from iovisor_ovn.dataplane.attach import Attachment, Hook, attach_ingress, attached, detach, has_tcx
+from iovisor_ovn.dataplane.attach import (
+    Attachment,
+    Direction,
+    Hook,
+    attach_egress,
+    attach_ingress,
+    attached,
+    detach,
+    has_tcx,
+)
 from iovisor_ovn.dataplane.bpffs import BpfFs, mount, unmount
 from iovisor_ovn.dataplane.maps import (
     BPF_F_MMAPABLE,
@@ -40,6 +49,7 @@ __all__ = [
     "Adoption",
     "Attachment",
     "BpfFs",
+    "Direction",
     "Hook",
     "Map",
     "MapLayout",
@@ -50,6 +60,7 @@ __all__ = [
     "RingReader",
     "TestRun",
     "Update",
+    "attach_egress",
     "attach_ingress",
     "attached",
     "check_kernel",

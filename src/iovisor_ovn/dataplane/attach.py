@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put a tc program in front of everything that a device receives, and take it away again.
+"""Put a tc program in front of everything that a device receives or sends, and take it away again.
 
-Where the kernel has tcx (6.6), the attachment is a link pinned at ``<pin_dir>/links/<ifindex>``:
-it lives on when the agent dies, ends with the device, and its program is exchanged without a
-gap. Elsewhere a filter on the clsact qdisc does the same without a pin. Only devices of the
-caller's own network namespace can be reached::
+Where the kernel has tcx (6.6), the attachment is a link pinned at ``<pin_dir>/links/<ifindex>``
+(``<ifindex>-egress`` for what the device sends): it lives on when the agent dies, ends with the
+device, and its program is exchanged without a gap. Elsewhere a filter on the clsact qdisc does the
+same without a pin. Only devices of the caller's own network namespace can be reached::
 
     attach_ingress(machine.programs["vif"], ifindex, bpffs.path)
     for attachment in attached(bpffs.path):
@@ -17,6 +17,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -26,10 +27,10 @@ from iovisor_ovn.dataplane import libbpf
 from iovisor_ovn.dataplane.program import Program
 from iovisor_ovn.errors import AttachError, DeviceError
 
-__all__ = ["Attachment", "Hook", "attach_ingress", "attached", "detach", "has_tcx"]
+__all__ = ["Attachment", "Direction", "Hook", "attach_egress", "attach_ingress", "attached",
+       "detach", "has_tcx"]  # fmt: skip
 
 _BPF_PROG_QUERY = 16
-_TCX_INGRESS = 46
 _LOOPBACK_IFINDEX = 1
 # Members of union bpf_attr's "query": target, type, flags, attach flags, ids, count, ...
 _QUERY = struct.Struct("=IIIIQIIQQQQ")
@@ -39,7 +40,6 @@ _QUERY_IDS_MAX = 64
 _LINK_INFO = struct.Struct("=IIIIII")
 _LINK_TCX = 11
 
-_TC_INGRESS = 1
 _TC_REPLACE = 1
 # Where the filter stands among others on the device; the handle marks it as ours ("ovn").
 _TC_PRIORITY = 1
@@ -53,6 +53,18 @@ class Hook(StrEnum):
     CLSACT = "clsact"
 
 
+class Direction(StrEnum):
+    """Which packets of a device a program is in front of."""
+
+    INGRESS = "ingress"
+    EGRESS = "egress"
+
+
+#: Attach types of tcx, and attach points of libbpf for clsact.
+_TCX = {Direction.INGRESS: 46, Direction.EGRESS: 47}
+_TC_POINT = {Direction.INGRESS: 1, Direction.EGRESS: 2}
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """A device of this network namespace that has one of our programs."""
@@ -60,12 +72,13 @@ class Attachment:
     ifindex: int
     hook: Hook
     program_id: int
+    direction: Direction = Direction.INGRESS
 
 
 @cache
 def has_tcx() -> bool:
     """Tell whether the kernel has tcx, by asking what the loopback device has attached."""
-    result = libbpf.bpf_syscall(_BPF_PROG_QUERY, _query(_LOOPBACK_IFINDEX, None, 0))
+    result = libbpf.bpf_syscall(_BPF_PROG_QUERY, _query(_LOOPBACK_IFINDEX, Direction.INGRESS))
     if result == -errno.EINVAL:
         return False
     libbpf.check(result, "ask the kernel for tcx")
@@ -83,27 +96,57 @@ def attach_ingress(
     ``hook`` overrides the choice by kernel. DeviceError when the device is not there (any
     more), AttachError when the kernel refuses.
     """
+    return _attach(program, ifindex, pin_dir, hook, Direction.INGRESS)
+
+
+def attach_egress(
+    program: Program,
+    ifindex: int,
+    pin_dir: str | os.PathLike[str],
+    hook: Hook | None = None,
+) -> Attachment:
+    """Attach ``program`` to what leaves by the device; else as :func:`attach_ingress`."""
+    return _attach(program, ifindex, pin_dir, hook, Direction.EGRESS)
+
+
+def _attach(
+    program: Program,
+    ifindex: int,
+    pin_dir: str | os.PathLike[str],
+    hook: Hook | None,
+    direction: Direction,
+) -> Attachment:
     _require_device(ifindex)
     if (hook or (Hook.TCX if has_tcx() else Hook.CLSACT)) is Hook.CLSACT:
-        return _attach_clsact(program, ifindex)
-    pin = _link_path(pin_dir, ifindex)
+        return _attach_clsact(program, ifindex, direction)
+    pin = _link_path(pin_dir, ifindex, direction)
     pin.parent.mkdir(parents=True, exist_ok=True)
-    if pin.exists() and _exchange(program, ifindex, pin):
-        return Attachment(ifindex, Hook.TCX, program.info().id)
+    made = Attachment(ifindex, Hook.TCX, program.info().id, direction)
+    if pin.exists() and _exchange(program, ifindex, pin, direction):
+        return made
     # A pin that is still here belongs to a device that is gone, whose number was given again.
     pin.unlink(missing_ok=True)
-    link = libbpf.call("bpf_link_create", program.fd, ifindex, _TCX_INGRESS, None)
+    link = libbpf.call("bpf_link_create", program.fd, ifindex, _TCX[direction], None)
     _check(link, f"attach program {program.name}", ifindex)
     try:
         _check(libbpf.call("bpf_obj_pin", link, os.fsencode(pin)), f"pin link {pin}", ifindex)
     finally:
         os.close(link)
-    return Attachment(ifindex, Hook.TCX, program.info().id)
+    return made
 
 
-def detach(ifindex: int, pin_dir: str | os.PathLike[str]) -> bool:
-    """Take our program off the device; False when there was none (a vanished device too)."""
-    pin = _link_path(pin_dir, ifindex)
+def detach(
+    ifindex: int,
+    pin_dir: str | os.PathLike[str],
+    directions: Iterable[Direction] = tuple(Direction),
+) -> bool:
+    """Take our programs off the device; False when there was none (a vanished device too)."""
+    found = [_detach(ifindex, pin_dir, direction) for direction in directions]
+    return True in found
+
+
+def _detach(ifindex: int, pin_dir: str | os.PathLike[str], direction: Direction) -> bool:
+    pin = _link_path(pin_dir, ifindex, direction)
     found = False
     if pin.exists():
         link = _open_link(pin)
@@ -116,17 +159,18 @@ def detach(ifindex: int, pin_dir: str | os.PathLike[str]) -> bool:
         finally:
             os.close(link)
         pin.unlink()
-    return _detach_clsact(ifindex) or found
+    return _detach_clsact(ifindex, direction) or found
 
 
 def attached(pin_dir: str | os.PathLike[str]) -> list[Attachment]:
-    """List the devices of this network namespace that have our program, by ifindex.
+    """List the devices of this network namespace that have a program of ours, by ifindex.
 
     Pins of devices that are gone are removed on the way.
     """
     found = []
     for pin in sorted(Path(pin_dir).joinpath("links").glob("[0-9]*")):
-        ifindex = int(pin.name)
+        number, _hyphen, rest = pin.name.partition("-")
+        ifindex, direction = int(number), Direction(rest or Direction.INGRESS)
         link = _open_link(pin)
         try:
             attached_to, link_id, program_id = _link_state(link, pin)
@@ -134,21 +178,22 @@ def attached(pin_dir: str | os.PathLike[str]) -> list[Attachment]:
             os.close(link)
         if attached_to == 0:
             pin.unlink()
-        elif attached_to == ifindex and link_id in _links_of(ifindex):
-            found.append(Attachment(ifindex, Hook.TCX, program_id))
+        elif attached_to == ifindex and link_id in _links_of(ifindex, direction):
+            found.append(Attachment(ifindex, Hook.TCX, program_id, direction))
     for ifindex, _name in socket.if_nameindex():
-        program_id = _clsact_program(ifindex)
-        if program_id:
-            found.append(Attachment(ifindex, Hook.CLSACT, program_id))
+        for direction in Direction:
+            program_id = _clsact_program(ifindex, direction)
+            if program_id:
+                found.append(Attachment(ifindex, Hook.CLSACT, program_id, direction))
     return sorted(found, key=lambda attachment: attachment.ifindex)
 
 
-def _exchange(program: Program, ifindex: int, pin: Path) -> bool:
+def _exchange(program: Program, ifindex: int, pin: Path, direction: Direction) -> bool:
     # False when the pinned link is not (any more) on this device of this network namespace.
     link = _open_link(pin)
     try:
         attached_to, link_id, _program = _link_state(link, pin)
-        if attached_to != ifindex or link_id not in _links_of(ifindex):
+        if attached_to != ifindex or link_id not in _links_of(ifindex, direction):
             return False
         result = libbpf.call("bpf_link_update", link, program.fd, None)
         if result == -errno.ENOLINK:
@@ -159,8 +204,9 @@ def _exchange(program: Program, ifindex: int, pin: Path) -> bool:
         os.close(link)
 
 
-def _link_path(pin_dir: str | os.PathLike[str], ifindex: int) -> Path:
-    return Path(pin_dir) / "links" / str(ifindex)
+def _link_path(pin_dir: str | os.PathLike[str], ifindex: int, direction: Direction) -> Path:
+    suffix = "" if direction is Direction.INGRESS else f"-{direction}"
+    return Path(pin_dir) / "links" / f"{ifindex}{suffix}"
 
 
 def _open_link(pin: Path) -> int:
@@ -180,20 +226,23 @@ def _link_state(link: int, pin: Path) -> tuple[int, int, int]:
 
 
 def _query(
-    ifindex: int, link_ids: ctypes.Array[ctypes.c_uint32] | None, count: int
+    ifindex: int,
+    direction: Direction,
+    link_ids: ctypes.Array[ctypes.c_uint32] | None = None,
+    count: int = 0,
 ) -> ctypes.Array[ctypes.c_char]:
     # One array for program ids (unwanted, but its length is the count) and one for link ids.
     address = ctypes.addressof(link_ids) if link_ids is not None else 0
-    packed = _QUERY.pack(ifindex, _TCX_INGRESS, 0, 0, 0, count, 0, 0, address, 0, 0)
+    packed = _QUERY.pack(ifindex, _TCX[direction], 0, 0, 0, count, 0, 0, address, 0, 0)
     return ctypes.create_string_buffer(packed, len(packed))
 
 
-def _links_of(ifindex: int) -> set[int]:
+def _links_of(ifindex: int, direction: Direction) -> set[int]:
     # The link info knows an ifindex but not whose: only the query tells network namespaces
     # apart.
     programs = (ctypes.c_uint32 * _QUERY_IDS_MAX)()
     links = (ctypes.c_uint32 * _QUERY_IDS_MAX)()
-    query = _query(ifindex, links, _QUERY_IDS_MAX)
+    query = _query(ifindex, direction, links, _QUERY_IDS_MAX)
     struct.pack_into("=Q", query, 16, ctypes.addressof(programs))
     result = libbpf.bpf_syscall(_BPF_PROG_QUERY, query)
     if result == -errno.ENODEV:
@@ -203,8 +252,10 @@ def _links_of(ifindex: int) -> set[int]:
     return set(links[:count])
 
 
-def _tc_hook(ifindex: int) -> libbpf.TcHook:
-    return libbpf.TcHook(sz=ctypes.sizeof(libbpf.TcHook), ifindex=ifindex, attach_point=_TC_INGRESS)
+def _tc_hook(ifindex: int, direction: Direction) -> libbpf.TcHook:
+    return libbpf.TcHook(
+        sz=ctypes.sizeof(libbpf.TcHook), ifindex=ifindex, attach_point=_TC_POINT[direction]
+    )
 
 
 def _tc_filter(program_fd: int = 0, flags: int = 0) -> libbpf.TcOpts:
@@ -214,8 +265,8 @@ def _tc_filter(program_fd: int = 0, flags: int = 0) -> libbpf.TcOpts:
     )  # fmt: skip
 
 
-def _attach_clsact(program: Program, ifindex: int) -> Attachment:
-    hook = _tc_hook(ifindex)
+def _attach_clsact(program: Program, ifindex: int, direction: Direction) -> Attachment:
+    hook = _tc_hook(ifindex, direction)
     with libbpf.captured_log():
         result = libbpf.call("bpf_tc_hook_create", ctypes.byref(hook))
         if result != -errno.EEXIST:
@@ -223,12 +274,12 @@ def _attach_clsact(program: Program, ifindex: int) -> Attachment:
         wanted = _tc_filter(program.fd, _TC_REPLACE)
         result = libbpf.call("bpf_tc_attach", ctypes.byref(hook), ctypes.byref(wanted))
     _check(result, f"attach program {program.name}", ifindex)
-    return Attachment(ifindex, Hook.CLSACT, int(wanted.prog_id))
+    return Attachment(ifindex, Hook.CLSACT, int(wanted.prog_id), direction)
 
 
-def _clsact_program(ifindex: int) -> int:
+def _clsact_program(ifindex: int, direction: Direction) -> int:
     # The id of our filter's program, 0 when there is none.
-    hook, wanted = _tc_hook(ifindex), _tc_filter()
+    hook, wanted = _tc_hook(ifindex, direction), _tc_filter()
     with libbpf.captured_log():
         result = libbpf.call("bpf_tc_query", ctypes.byref(hook), ctypes.byref(wanted))
     if result in (-errno.ENOENT, -errno.EINVAL, -errno.ENODEV):
@@ -237,11 +288,11 @@ def _clsact_program(ifindex: int) -> int:
     return int(wanted.prog_id)
 
 
-def _detach_clsact(ifindex: int) -> bool:
+def _detach_clsact(ifindex: int, direction: Direction) -> bool:
     # The qdisc stays: filters of others may hang on it.
-    if not _clsact_program(ifindex):
+    if not _clsact_program(ifindex, direction):
         return False
-    hook, wanted = _tc_hook(ifindex), _tc_filter()
+    hook, wanted = _tc_hook(ifindex, direction), _tc_filter()
     with libbpf.captured_log():
         result = libbpf.call("bpf_tc_detach", ctypes.byref(hook), ctypes.byref(wanted))
     _check(result, "remove the filter", ifindex)

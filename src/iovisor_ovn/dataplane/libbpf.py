@@ -64,6 +64,7 @@ SIGNATURES: dict[str, tuple[type[object] | None, tuple[type[object], ...]]] = {
     "bpf_program__set_log_buf": (_INT, (_PTR, _PTR, _SIZE)),
     "bpf_program__set_type": (_INT, (_PTR, _INT)),
     "bpf_program__autoload": (ctypes.c_bool, (_PTR,)),
+    "bpf_program__set_autoload": (ctypes.c_int, (_PTR, ctypes.c_bool)),
     "bpf_map__name": (_STR, (_PTR,)),
     "bpf_map__fd": (_INT, (_PTR,)),
     "bpf_map__type": (_INT, (_PTR,)),

@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Self
 
 from iovisor_ovn.abi import ABI_VERSION, STRUCTS, Drop, InjectKind, Limit, Replay
-from iovisor_ovn.dataplane.attach import attach_ingress, attached, detach
+from iovisor_ovn.dataplane.attach import (
+    Direction,
+    attach_egress,
+    attach_ingress,
+    attached,
+    detach,
+)
 from iovisor_ovn.dataplane.maps import Map
 from iovisor_ovn.dataplane.program import Object, Program, remove_other_versions
 from iovisor_ovn.errors import DataplaneError
@@ -101,11 +107,12 @@ class Machine:
     @classmethod
     def load(
         cls, pin_dir: str | os.PathLike[str], max_entries: Mapping[str, int] | None = None,
-        path: Path = OBJECT_PATH, *, fast_path: bool = True,
+        path: Path = OBJECT_PATH, *, fast_path: bool = True, sharing: bool = False,
     ) -> Self:  # fmt: skip
         """Load the object; adopt lasting maps pinned under ``pin_dir``, make the others.
 
-        Without ``fast_path`` every packet walks over all stages.
+        Without ``fast_path`` every packet walks over all stages. ``sharing``: devices may be
+        attached as shared.
 
         Raises ProgramLoadError, DataplaneError (object missing: ``make build``).
         """
@@ -114,6 +121,8 @@ class Machine:
         with Object.open(path) as machine:
             machine.set_max_entries(max_entries or {})
             machine.set_rodata({"fast_path": int(fast_path)})
+            if sharing:
+                machine.want("egress")
             adoption = machine.adopt_or_create(pin_dir, ABI_VERSION, LASTING_MAPS)
             _pin_tables(machine.maps, Path(pin_dir))
             return cls(machine.maps, machine.programs, pin_dir, adoption.adopted)
@@ -216,12 +225,19 @@ class Machine:
 
     # -- devices -------------------------------------------------------------------------
 
-    def attach(self, ifindex: int) -> None:
-        """Let this load's program work on what the device receives."""
+    def attach(self, ifindex: int, *, shared: bool = False) -> None:
+        """Let this load's program work on what the device receives.
+
+        ``shared``: and on what the host sends by it; no more, if it did.
+        """
         if not self._has_attached:
             self._has_attached = True
             self._attach_again()
         attach_ingress(self._programs["ingress"], ifindex, self._pin_dir)
+        if shared:
+            attach_egress(self._programs["egress"], ifindex, self._pin_dir)
+        else:
+            detach(ifindex, self._pin_dir, [Direction.EGRESS])
 
     def use_module_device(self, ensure: Callable[[], int]) -> None:
         """Let copies for users' modules come back through a device, made the first time.
@@ -247,7 +263,7 @@ class Machine:
         return self.pin_dir / "again"
 
     def detach(self, ifindex: int) -> None:
-        """Take the program off a device; one that is gone is fine."""
+        """Take the programs off a device; one that is gone is fine."""
         detach(ifindex, self._pin_dir)
 
     def attached(self) -> frozenset[int]:

@@ -138,7 +138,7 @@ class Object:
 
     ``maps`` and ``programs`` are filled by :meth:`load`; they stay valid after :meth:`close`.
     The globals are among the maps as libbpf names them (``machine.rodata``, ``machine.bss``);
-    programs in a ``SEC("?...")`` are left out.
+    programs in a ``SEC("?...")`` are left out unless :meth:`want` names them.
     """
 
     def __init__(self, path: Path, handle: int) -> None:
@@ -190,6 +190,13 @@ class Object:
         for name, number in max_entries.items():
             result = libbpf.call("bpf_map__set_max_entries", self._map_handle(name), number)
             libbpf.check(result, f"set the size of map {name} to {number}")
+
+    def want(self, name: str) -> None:
+        """Load a program in a ``SEC("?...")``, too."""
+        if name not in self._program_handles:
+            raise DataplaneError(f"{self.path.name} has no program {name}")
+        result = libbpf.call("bpf_program__set_autoload", self._program_handles[name], True)
+        libbpf.check(result, f"have program {name} loaded")
 
     def sections(self) -> dict[str, str]:
         """Return the section of each program, by the program's name."""

@@ -11,7 +11,7 @@ One pass (:meth:`Pipeline.update`):
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -110,7 +110,7 @@ class Pipeline:
         self._security = SecurityFlows(self.world, self.image, self.sets, self._set_use)
         self._topology_changed = False
         self._zones_changed = False
-        self._hooked: frozenset[int] | None = None
+        self._hooked: Mapping[int, bool] | None = None  # ifindex: the host keeps using it
         self._readers: dict[str, Callable[[Change], None]] = {
             "Datapath_Binding": self._datapath_changed,
             "Port_Binding": self._port_changed,
@@ -173,6 +173,7 @@ class Pipeline:
             for uuid in self.world.local:
                 self._put_datapath(uuid)
             self._zones_changed = False
+        self._return_devices()
         try:
             self._compile()
         except MapFullError as error:
@@ -469,27 +470,39 @@ class Pipeline:
         return zones.get(f"{self.world.datapaths[uuid].name}_{kind}", 0)
 
     def _hook_devices(self, problems: list[DataplaneError]) -> None:
-        wanted = {interface.ifindex for interface in self.ports.interfaces.values()}
+        wanted = self.ports.devices()
         is_first = self._hooked is None
         if self._hooked is None:
             # The first pass: what an earlier agent hooked runs its program until now.
-            self._let_go(self.machine.attached() - wanted)
-            self._hooked = frozenset()
-        hooked = wanted & self._hooked
-        for ifindex in sorted(wanted - self._hooked):
+            self._let_go(self.machine.attached() - wanted.keys())
+            self._hooked = {}
+        hooked = dict(wanted.items() & self._hooked.items())
+        for ifindex, shared in sorted(wanted.items() - self._hooked.items()):
             try:
-                self.machine.attach(ifindex)
-                hooked.add(ifindex)
+                self.machine.attach(ifindex, shared=shared)
+                hooked[ifindex] = shared
             except DeviceError as error:
                 _log.warn(f"device_vanished ifindex={ifindex} reason={error}")
             except AttachError as error:
                 problems.append(error)
-        self._let_go(self._hooked - wanted)
-        self._hooked = frozenset(hooked)
+        self._let_go(self._hooked.keys() - wanted.keys())
+        self._hooked = hooked
         if is_first:
             self.machine.settle()
 
-    def _let_go(self, devices: frozenset[int]) -> None:
+    def _return_devices(self) -> None:
+        """Take the programs off devices that are the host's alone now, before their ports go.
+
+        Without a port, the program would drop what the host receives.
+        """
+        if self._hooked is None:
+            return
+        wanted = self.ports.devices()
+        gone = {ifindex for ifindex, shared in self._hooked.items() if shared} - wanted.keys()
+        self._let_go(gone)
+        self._hooked = {i: shared for i, shared in self._hooked.items() if i not in gone}
+
+    def _let_go(self, devices: Collection[int]) -> None:
         for ifindex in devices:
             self.machine.detach(ifindex)
 

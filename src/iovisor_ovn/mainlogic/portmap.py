@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from iovisor_ovn.abi import STRUCTS, PortFlag, PortKind
+from iovisor_ovn.abi import STRUCTS, Limit, PortFlag, PortKind
 from iovisor_ovn.compiler.image import Image
 from iovisor_ovn.compiler.sets import SetTable
 from iovisor_ovn.dataplane.machine import Machine
@@ -22,6 +22,9 @@ _PORT = STRUCTS["port"]
 _PORT_KEY = STRUCTS["port_key"]
 _DEVICE = STRUCTS["device"]
 _DEVICE_KEY = STRUCTS["device_key"]
+#: By type of port. ``wire`` and ``host`` are the two ports of a device that the host keeps using;
+#: OVN has no such types.
+_FLAGS = {"localport": PortFlag.LOCALPORT, "wire": PortFlag.WIRE, "host": PortFlag.HOST}
 _DELIVERABLE = (PortKind.VIF, PortKind.PATCH, PortKind.NESTED)
 
 Where = tuple[UUID, str]  # datapath; port name, or group name behind a NUL (names may collide)
@@ -133,6 +136,14 @@ class PortMap:
         for name in self._world.ports_of.get(datapath, {}):
             self._dirty_ports.update(port.name for port in self._world.pointing_at(name))
 
+    def devices(self) -> dict[int, bool]:
+        """Devices to hook by ifindex, and whether the host keeps using them."""
+        found = {interface.ifindex: False for interface in self.interfaces.values()}
+        for name, interface in self.interfaces.items():
+            port = self._world.ports.get(name)
+            found[interface.ifindex] |= port is not None and port.type == "host"
+        return found
+
     def use(self) -> dict[str, int]:
         """Entries in use by map."""
         names = Counter(name for name, _key in self._claims)
@@ -233,8 +244,7 @@ class PortMap:
         flags = PortFlag(0)
         if interface is not None and interface.peer_elsewhere:
             flags |= PortFlag.PEER
-        if port.type == "localport":
-            flags |= PortFlag.LOCALPORT
+        flags |= _FLAGS.get(port.type, PortFlag(0))
         key = _PORT_KEY.pack(dp=index, port=port.key)
         module = self._module_record(port.parent or port.name)
         value = _PORT.pack(
@@ -242,7 +252,8 @@ class PortMap:
         )
         entries: dict[Entry, bytes] = {("ports", key): value}
         if interface is not None and kind in (PortKind.VIF, PortKind.NESTED):
-            device = _DEVICE_KEY.pack(ifindex=interface.ifindex, tag=values.get("tag", 0))
+            tag = Limit.HOST_TAG if PortFlag.HOST in flags else values.get("tag", 0)
+            device = _DEVICE_KEY.pack(ifindex=interface.ifindex, tag=tag)
             entries["devices", device] = _DEVICE.pack(
                 dp=index, port=port.key, zone=zone, flags=flags, module=module
             )
@@ -276,13 +287,14 @@ class PortMap:
 
     def _group_record(self, uuid: UUID) -> _Record:
         group = self._world.groups[uuid]
-        keys = sorted(
-            port.key
+        # The host last: what comes from its wire then goes to it as it is, and not as a copy.
+        places = sorted(
+            (port.type == "host", port.key)
             for row in group.ports
             if (port := self._world.port_rows.get(row)) is not None
             and self._destination(port)[0] in _DELIVERABLE
         )
-        members = self._image.take_list(tuple(keys))
+        members = self._image.take_list(tuple(key for _is_host, key in places))
         key = _PORT_KEY.pack(dp=self._world.local[group.datapath], port=group.key)
         value = _PORT.pack(kind=PortKind.MULTICAST, list=members)
         return _Record({("ports", key): value}, (members,) if members else ())

@@ -15,11 +15,13 @@ import pytest
 from iovisor_ovn.dataplane import (
     Attachment,
     BpfFs,
+    Direction,
     Hook,
     Map,
     Object,
     Program,
     attach,
+    attach_egress,
     attach_ingress,
     attached,
     detach,
@@ -198,6 +200,56 @@ def test_attachments_are_listed_until_detached(
         assert detach(wire.ifindex, pins.path)
         assert attached(pins.path) == []
         assert not detach(wire.ifindex, pins.path)
+
+
+@both_hooks
+def test_both_directions_have_attachments_of_their_own(
+    hook: Hook, wire: Wire, enter: Enter, loaded: Object, pins: BpfFs
+) -> None:
+    """Each is exchanged and detached alone, or both at once."""
+    count, tally = loaded.programs["count"], loaded.programs["tally"]
+    with enter(wire.near):
+        inward = attach_ingress(tally, wire.ifindex, pins.path, hook)
+        outward = attach_egress(tally, wire.ifindex, pins.path, hook)
+        assert outward == Attachment(wire.ifindex, hook, _program_id(tally), Direction.EGRESS)
+        assert attached(pins.path) == [inward, outward]
+        outward = attach_egress(count, wire.ifindex, pins.path, hook)
+        assert attached(pins.path) == [inward, outward]
+        assert outward.program_id == _program_id(count)
+        assert detach(wire.ifindex, pins.path, [Direction.EGRESS])
+        assert attached(pins.path) == [inward]
+        assert not detach(wire.ifindex, pins.path, [Direction.EGRESS])
+        attach_egress(count, wire.ifindex, pins.path, hook)
+        assert detach(wire.ifindex, pins.path)
+        assert attached(pins.path) == []
+
+
+@both_hooks
+def test_egress_program_decides_about_what_is_sent(
+    hook: Hook, wire: Wire, enter: Enter, binding_path: Path, pins: BpfFs
+) -> None:
+    """It sees what the device sends, and not what it receives."""
+    loaded = _load(binding_path, verdict=_TC_ACT_SHOT)
+    with enter(wire.near):
+        receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        receiver.bind((wire.address, _PORT))
+        receiver.settimeout(10)
+        attach_egress(loaded.programs["count"], wire.ifindex, pins.path, hook)
+    with enter(wire.far):
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sender.bind(("", _PORT))
+        sender.connect((wire.address, _PORT))
+    with closing(sender), closing(receiver):
+        sender.send(b"inward")
+        data, address = receiver.recvfrom(100)
+        assert (data, _counted(loaded.maps["shared"])) == (b"inward", 0)
+        receiver.sendto(b"outward", address)
+        assert _counted(loaded.maps["shared"]) == 1
+        with enter(wire.near):
+            assert detach(wire.ifindex, pins.path)
+        receiver.sendto(b"unseen", address)
+        assert sender.recv(100) == b"unseen"
+    assert _counted(loaded.maps["shared"]) == 1
 
 
 @both_hooks

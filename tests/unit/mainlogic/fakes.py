@@ -95,6 +95,7 @@ class FakeMachine:
         self.dimensions: dict[int, tuple[int, bool, tuple[tuple[int, int, int], ...]]] = {}
         self.hooked: set[int] = set()
         self.pin_dir = Path("/nonexistent")
+        self.shared: set[int] = set()
         self.paused: set[int] = set()
         self.refusals: dict[int, DataplaneError] = {}
         self.orders: list[str] = []
@@ -167,16 +168,18 @@ class FakeMachine:
         """Define a dimension."""
         self.dimensions[index] = (space, prefixes, pieces)
 
-    def attach(self, ifindex: int) -> None:
+    def attach(self, ifindex: int, *, shared: bool = False) -> None:
         """Hook a device."""
         error = self.refusals.get(ifindex)
         if error is not None:
             raise error
         self.hooked.add(ifindex)
+        (self.shared.add if shared else self.shared.discard)(ifindex)
 
     def detach(self, ifindex: int) -> None:
         """Let a device go."""
         self.hooked.discard(ifindex)
+        self.shared.discard(ifindex)
 
     def attached(self) -> frozenset[int]:
         """Hooked devices."""

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from iovisor_ovn.abi import Limit
 from iovisor_ovn.errors import AttachError, DeviceError, MapFullError
 from iovisor_ovn.mainlogic.world import World
 from unit.mainlogic.fakes import FakeMachine, make_pipeline
@@ -16,6 +17,48 @@ from unit.mainlogic.rig import Rig
 def rig() -> Rig:
     """A switch with a plugged port."""
     return Rig()
+
+
+@pytest.fixture
+def sharing(rig: Rig) -> Rig:
+    """The device 10 is the host's, too; another port is on device 11."""
+    rig.db.update(rig.p0, type="wire")
+    rig.port("p0/host", 2, kind="host")
+    rig.plug("p0/host", 10)
+    rig.port("p1", 3)
+    rig.plug("p1", 11)
+    rig.update()
+    return rig
+
+
+def test_device_of_the_host_is_hooked_both_ways(sharing: Rig) -> None:
+    """For as long as the host has a port there."""
+    assert (sharing.machine.hooked, sharing.machine.shared) == ({10, 11}, {10})
+    del sharing.interfaces["p0/host"]
+    sharing.update()
+    assert (sharing.machine.hooked, sharing.machine.shared) == ({10, 11}, set())
+    sharing.plug("p0/host", 10)
+    sharing.update()
+    assert (sharing.machine.hooked, sharing.machine.shared) == ({10, 11}, {10})
+
+
+def test_device_is_returned_to_the_host_before_its_ports_go(
+    sharing: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that knows no port for a device drops what comes from it."""
+    machine, known = sharing.machine, []
+
+    def detach(ifindex: int) -> None:
+        known.append((ifindex, set(sharing.contents.devices)))
+        FakeMachine.detach(machine, ifindex)
+
+    monkeypatch.setattr(machine, "detach", detach)
+    del sharing.interfaces["p0"]
+    del sharing.interfaces["p0/host"]
+    sharing.update()
+    assert known == [(10, {(10, 0), (10, Limit.HOST_TAG), (11, 0)})]
+    assert sharing.contents.devices.keys() == {(11, 0)}
+    assert machine.hooked == {11}
 
 
 def test_devices_are_hooked_and_let_go(rig: Rig) -> None:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from iovisor_ovn.abi import PortFlag, PortKind
+from iovisor_ovn.abi import Limit, PortFlag, PortKind
 from iovisor_ovn.errors import MapFullError
 from unit.mainlogic.contents import differences, read, waste
 from unit.mainlogic.fakes import FakeInterface, make_pipeline
@@ -107,6 +107,29 @@ def test_remote_and_local_kinds(rig: Rig) -> None:
     rig.zones["p0"] = 78
     rig.update()
     assert rig.contents.devices[10, 0] == (rig.sw.uuid, 1, 78, PortFlag.PEER)
+
+
+def test_device_of_the_host_is_two_ports(rig: Rig) -> None:
+    """Found by device and by the host's tag; the host comes last in groups, whatever its key."""
+    rig.db.update(rig.p0, type="wire")
+    host = rig.port("p0/host", 2, kind="host")
+    p1 = rig.port("p1", 3)
+    rig.plug("p0/host", 10)
+    rig.plug("p1", 11)
+    rig.db.insert("Multicast_Group", name="all", datapath=rig.sw, tunnel_key=32768,
+                  ports=[host, p1, rig.p0])  # fmt: skip
+    rig.update()
+    vif = {"kind": PortKind.VIF, "ifindex": 10}
+    assert rig.record(1) == {**vif, "flags": PortFlag.WIRE}
+    assert rig.record(2) == {**vif, "flags": PortFlag.HOST}
+    assert rig.contents.devices == {
+        (10, 0): (rig.sw.uuid, 1, 0, PortFlag.WIRE),
+        (10, Limit.HOST_TAG): (rig.sw.uuid, 2, 0, PortFlag.HOST),
+        (11, 0): (rig.sw.uuid, 3, 0, 0),
+    }
+    group = rig.record(32768)
+    assert group is not None
+    assert group["list"] == (1, 3, 2)
 
 
 def test_nested_port_shares_its_parents_device(rig: Rig) -> None:
