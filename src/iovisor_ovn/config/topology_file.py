@@ -71,7 +71,7 @@ def _topology(file: Section, source: str) -> Topology:
     validated(_FileShape, file)
     are_ports_known = not file.problems
     found = _modules(file)
-    wiring = Wiring({here.text("name") for here in file.items("modules")})
+    wiring = Wiring({here.text("name"): here.text("type") for here in file.items("modules")})
     for here in file.items("links"):
         wiring.read_link(here)
     for here in file.items("external_interfaces"):

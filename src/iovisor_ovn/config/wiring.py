@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Links and external interfaces of a file, and the ports that they give to modules."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydantic import Field
@@ -31,9 +31,12 @@ class _InterfaceShape(Shape):
 
 @dataclass(slots=True)
 class Wiring:
-    """What is connected to what; ``ports`` are each module's, in the order of the file."""
+    """What is connected to what; ``ports`` are each module's, in the order of the file.
 
-    modules: Collection[str]
+    ``modules`` are the types of all modules by name.
+    """
+
+    modules: Mapping[str, str]
     links: list[Link] = field(default_factory=list)
     interfaces: list[ExternalInterface] = field(default_factory=list)
     ports: dict[str, list[str]] = field(default_factory=dict)
@@ -84,6 +87,9 @@ class Wiring:
             here.problem(f"{shown(device)} can be no device: {what}", "iface")
             return False
         if not here.once(self._devices, device, "iface") or not is_known:
+            return False
+        if shape.host and self.modules[shape.module] != "switch":
+            here.problem(f"is for switches; {shape.module} is none", "host")
             return False
         end = Endpoint(shape.module, shape.port or device)
         self.interfaces.append(
