@@ -51,6 +51,7 @@ __all__ = [
     "Switch",
     "Topology",
     "Vip",
+    "host_port",
 ]
 
 Address = IPv4Address | IPv6Address
@@ -322,6 +323,14 @@ class ExternalInterface:
     device: str
     host: bool
     place: Place = field(compare=False)
+
+
+def host_port(port: str) -> str:
+    """Name of a second port of the module, at which the host is that keeps using a port's device.
+
+    No file can give a port such a name.
+    """
+    return f"{port}/host"
 
 
 @dataclass(frozen=True, slots=True)

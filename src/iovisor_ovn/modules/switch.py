@@ -8,11 +8,14 @@
     FORWARD  known -> that port; unknown -> all ports
 
 The machine's FDB learns in the kernel and follows a host that moves; the daemon ages it.
+
+A device that the host keeps using has two ports, its wire and the host. What a bridge must not
+forward goes between these two, and nowhere else: it is the device's own business.
 """
 
 from collections.abc import Sequence
 
-from iovisor_ovn.config.topology import Switch
+from iovisor_ovn.config.topology import Switch, host_port
 from iovisor_ovn.modules.emission import FLOOD, Emission, FlowList, quoted
 
 __all__ = ["emit_switch"]
@@ -28,6 +31,16 @@ def emit_switch(name: str, switch: Switch, ports: Sequence[str]) -> Emission:
     """Flows of the switch ``name`` with these ports."""
     flows = FlowList(name)
     flows.add(_LEARN, 100, f"eth.src[40] || eth.src == {_NOBODY} || {_LINK_LOCAL}", "drop;")
+    for wire in ports:
+        host = host_port(wire)
+        if host in ports:
+            for one, other in ((wire, host), (host, wire)):
+                flows.add(
+                    _LEARN,
+                    110,
+                    f"inport == {flows.port(one)} && {_LINK_LOCAL}",
+                    f"outport = {flows.port(other)}; output;",
+                )
     for entry in switch.forwarding_table:
         # A configured address is not learned, wherever its frames come from.
         flows.add(_LEARN, 50, f"eth.src == {entry.mac}", "next;")

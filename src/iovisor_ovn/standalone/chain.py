@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import ovs.poller
 import ovs.vlog
 
-from iovisor_ovn.config.topology import Ebpf, ExternalInterface, Module, Topology
+from iovisor_ovn.config.topology import Ebpf, ExternalInterface, Module, Topology, host_port
 from iovisor_ovn.dataplane.conntrack import Conntrack
 from iovisor_ovn.dataplane.dhcp import DhcpServers
 from iovisor_ovn.dataplane.machine import Machine
@@ -33,6 +33,7 @@ from iovisor_ovn.modules.emission import port_name
 from iovisor_ovn.standalone.ageing import Ageing
 from iovisor_ovn.standalone.asking import Asking
 from iovisor_ovn.standalone.health import Health
+from iovisor_ovn.standalone.hosts import with_hosts
 from iovisor_ovn.standalone.pools import Pools
 from iovisor_ovn.standalone.rows import CHASSIS, Keys, Rows, chain_rows, datapath_uuid, differences
 from iovisor_ovn.standalone.store import Store
@@ -45,13 +46,17 @@ _log = ovs.vlog.Vlog("chain")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A network device at a port; what the pipeline needs of it."""
+    """A network device at a port; what the pipeline needs of it.
+
+    ``host_mac``: at the port of a host that keeps using the device, the host's address.
+    """
 
     name: str
     ifindex: int
     peer_elsewhere: bool
     module: str = ""
     module_settings: str = ""
+    host_mac: str = ""
 
 
 class Chain:
@@ -91,10 +96,8 @@ class Chain:
         """
         self.devices.run()
         interfaces = self._find_devices(topology)
-        pools = self.pools.assign(topology)
-        emissions = emit(topology, self.health.dead_in(topology), pools)
         keys = self._keys.copy()
-        rows = chain_rows(topology, emissions, keys)
+        rows, emissions = self._emit(topology, interfaces, keys)
         before = (self._rows, self._interfaces)
         zone_users = _zone_users(emissions)
         programs = self.pipeline.modules.exchange(self._load_programs(topology))
@@ -148,35 +151,47 @@ class Chain:
         self._rows, self._interfaces = rows, interfaces
         self.pipeline.update(changes, interfaces, self._zones.current, CHASSIS)
 
+    def _emit(
+        self, topology: Topology, interfaces: Mapping[str, Device], keys: Keys
+    ) -> tuple[Rows, Mapping[str, Emission]]:
+        """What a topology's modules give with these devices, and all of it as rows."""
+        macs = {device.name: device.host_mac for device in interfaces.values() if device.host_mac}
+        whole = with_hosts(topology, macs)
+        pools = self.pools.assign(topology)
+        emissions = emit(whole, self.health.dead_in(topology), pools)
+        return chain_rows(whole, emissions, keys), emissions
+
     def _health_changed(self) -> None:
         """Give new connections to the backends that are alive now."""
         assert self.topology is not None
-        pools = self.pools.assign(self.topology)
-        emissions = emit(self.topology, self.health.dead_in(self.topology), pools)
+        rows, _emissions = self._emit(self.topology, self._interfaces, self._keys)
         try:
-            self._update(chain_rows(self.topology, emissions, self._keys), self._interfaces)
+            self._update(rows, self._interfaces)
         except DataplaneError as error:
             _log.err(f"backends_not_changed reason={error}")
 
     def _find_devices(self, topology: Topology) -> dict[str, Device]:
-        found = {}
-        missing = []
-        for interface in topology.interfaces:
-            device = self._device(interface)
-            if device is None:
-                missing.append(interface)
-            else:
-                found[port_name(interface.module, interface.port)] = device
+        missing = [i for i in topology.interfaces if self.devices.get(i.device) is None]
         if missing:
             raise TopologyError(topology.source, [_missing(interface) for interface in missing])
-        return found
+        return self._present_devices(topology)
 
-    def _device(self, interface: ExternalInterface) -> Device | None:
-        link = self.devices.get(interface.device)
-        if link is None:
-            return None
-        elsewhere = link.kind == "veth" and link.peer_netns is not None
-        return Device(link.name, link.ifindex, elsewhere)
+    def _present_devices(self, topology: Topology) -> dict[str, Device]:
+        """Devices by logical port, of those that are there."""
+        found = {}
+        for interface in topology.interfaces:
+            link = self.devices.get(interface.device)
+            if link is None:
+                continue
+            name = port_name(interface.module, interface.port)
+            elsewhere = link.kind == "veth" and link.peer_netns is not None
+            if interface.host:
+                host = port_name(interface.module, host_port(interface.port))
+                found[host] = Device(link.name, link.ifindex, False, host_mac=link.mac)
+                # Whoever looks at what the host's device sends shall see what we send.
+                elsewhere = False
+            found[name] = Device(link.name, link.ifindex, elsewhere)
+        return found
 
     def _require_whole(self, topology: Topology) -> None:
         """Refuse flows that the machine could only drop: what is in the file works, all of it."""
@@ -224,20 +239,17 @@ class Chain:
         self._collector.wait(poller)
 
     def _follow_devices(self) -> None:
-        """Take devices up that came back, let go of those that went."""
+        """Take devices up that came back or have another address, let go of those that went."""
         if not self.devices.run() or self.topology is None:
             return
-        found = {
-            port_name(interface.module, interface.port): device
-            for interface in self.topology.interfaces
-            if (device := self._device(interface)) is not None
-        }
+        found = self._present_devices(self.topology)
         if found != self._interfaces:
             for name in self._interfaces.keys() - found.keys():
                 _log.warn(f"device_gone port={name} device={self._interfaces[name].name}")
                 self._forget_learned(name)
+            rows, _emissions = self._emit(self.topology, found, self._keys)
             try:
-                self._update(self._rows, found)
+                self._update(rows, found)
             except DeviceError as error:
                 _log.warn(f"device_refused reason={error}")
 

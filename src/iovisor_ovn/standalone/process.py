@@ -238,7 +238,7 @@ class _Process:
         gc.set_threshold(*_GC_THRESHOLDS)
         bpffs = mount(self._where.pins)
         self._was_there = bool(attached(bpffs.path))
-        machine = Machine.load(bpffs.path, fast_path=self._fast_path)
+        machine = Machine.load(bpffs.path, fast_path=self._fast_path, sharing=True)
         self._chain = Chain(machine, NetDevices(), Store(self._where.state))
         deploy(self._chain)
         self._where.socket.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
-from iovisor_ovn.config.topology import Link, Module, Topology
+from iovisor_ovn.config.topology import ExternalInterface, Link, Module, Topology, host_port
 from iovisor_ovn.errors import MapFullError
 from iovisor_ovn.modules.emission import Emission, port_name
 
@@ -108,6 +108,7 @@ def chain_rows(topology: Topology, emissions: Mapping[str, Emission], keys: Keys
         ("datapaths",), (module.name for module in topology.modules), _LAST_DATAPATH
     )
     peers = dict(_peers(topology.links))
+    types = dict(_host_types(topology.interfaces))
     for module in topology.modules:
         emission = emissions[module.name]
         rows.append(_datapath(module, datapath_keys[module.name], emission))
@@ -117,7 +118,7 @@ def chain_rows(topology: Topology, emissions: Mapping[str, Emission], keys: Keys
         port_keys = keys.assign(("ports", module.name), ordered, _LAST_PORT)
         for port, key in port_keys.items():
             name = port_name(module.name, port)
-            rows.append(_port(module.name, name, key, peers.get(name)))
+            rows.append(_port(module.name, name, key, peers.get(name), types.get(name, "")))
         rows.extend(_contents(module.name, emission))
     keys.keep((("datapaths",), *(("ports", module.name) for module in topology.modules)))
     return {row.uuid: row for row in rows}
@@ -158,14 +159,22 @@ def _datapath(module: Module, key: int, emission: Emission) -> Row:
     )
 
 
-def _port(module: str, name: str, key: int, peer: str | None) -> Row:
+def _host_types(interfaces: Iterable[ExternalInterface]) -> Iterable[tuple[str, str]]:
+    """Types of the two ports of devices that the host keeps using."""
+    for interface in interfaces:
+        if interface.host:
+            yield port_name(interface.module, interface.port), "wire"
+            yield port_name(interface.module, host_port(interface.port)), "host"
+
+
+def _port(module: str, name: str, key: int, peer: str | None, kind: str) -> Row:
     return _row(
         "Port_Binding",
         (name,),
         logical_port=name,
         datapath=datapath_uuid(module),
         tunnel_key=key,
-        type="" if peer is None else "patch",
+        type=kind if peer is None else "patch",
         options={} if peer is None else {"peer": peer},
     )
 
