@@ -90,12 +90,12 @@ def test_flood_from_the_wire_copies_for_others_only(rig: Rig) -> None:
     assert received(rig) == [[], [FRAME]]
 
 
-def test_flood_from_the_host_copies(rig: Rig) -> None:
-    """To the sender it is sent, although the last that the chain had for it was no delivery."""
+def test_flood_from_the_host_goes_to_the_wire_and_to_others(rig: Rig) -> None:
+    """To the wire a copy; the last of the others gets the frame itself."""
     shared(rig, FLOOD)
     out = rig.run(FRAME, rig.wires[0], program="egress")
-    assert (out.verdict, out.drops) == (REDIRECT, {Drop.LOOPBACK: 1})
-    assert received(rig) == [[FRAME], [FRAME]]
+    assert (out.verdict, out.frame, out.drops) == (REDIRECT, FRAME, {Drop.LOOPBACK: 1})
+    assert received(rig) == [[FRAME], []]
 
 
 @pytest.mark.parametrize(("program", "verdict"), [("ingress", SHOT), ("egress", REDIRECT)])
