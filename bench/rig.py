@@ -51,6 +51,8 @@ class _Interface:
 
     ifindex: int
     peer_elsewhere: bool = True
+    module: str = ""
+    module_settings: str = ""
 
 
 def compile_bpf(name: str) -> Path:
