@@ -17,7 +17,7 @@
 #define L4_BASE 256 /* where parse() puts an L4 header that lies farther */
 #define L4_BYTES 128
 #define ENTRANCES 16 /* devices that a CPU knows without the device map */
-#define SEGMENT_COUNTS 4 /* counters that one segment may raise */
+#define SEGMENT_COUNTS 16 /* counters that one segment may raise */
 
 enum run {
 	RUN_STAGE, /* look up m->stage */

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 __all__ = ["FLOOD", "Emission", "Flow", "FlowList", "Neighbour", "Peer", "Speaker", "braces",
-       "port_name", "quoted"]  # fmt: skip
+       "link_counter", "port_name", "quoted"]  # fmt: skip
 
 #: The multicast group of all ports of a module.
 FLOOD = "_MC_flood"
@@ -89,6 +89,11 @@ class Emission:
 def port_name(module: str, port: str) -> str:
     """Name of a module's port in the whole chain."""
     return f"{module}:{port}"
+
+
+def link_counter(module: str, port: str) -> str:
+    """Name of the counter of what leaves a module by a port that is linked."""
+    return f"{module}:link {port}"
 
 
 def quoted(text: str) -> str:

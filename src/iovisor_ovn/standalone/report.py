@@ -2,14 +2,16 @@
 """What ``iovisor-ovn standalone show`` shows: the chain's state as plain values, ready for JSON."""
 
 import time
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, TypedDict
 
 from iovisor_ovn.abi import DROP_TEXT, STRUCTS, DhcpState
-from iovisor_ovn.config.topology import Switch
+from iovisor_ovn.config.topology import Link, Switch
+from iovisor_ovn.mainlogic.counters import Count
 from iovisor_ovn.mainlogic.neighbours import mac_text
 from iovisor_ovn.mainlogic.program_report import ProgramReport, program_reports
-from iovisor_ovn.modules.emission import port_name
+from iovisor_ovn.modules.emission import link_counter, port_name
 from iovisor_ovn.standalone.rows import datapath_uuid
 
 if TYPE_CHECKING:
@@ -34,10 +36,17 @@ class ModuleReport(TypedDict):
 
 
 class LinkReport(TypedDict):
-    """Two ports, ``MODULE:PORT``, that are joined."""
+    """Two ports, ``MODULE:PORT``, that are joined; what went from one to the other and back.
+
+    Bytes are those of frames as they came in at a device.
+    """
 
     one: str
     other: str
+    forth_packets: int
+    forth_bytes: int
+    back_packets: int
+    back_bytes: int
 
 
 class DeviceReport(TypedDict):
@@ -155,6 +164,7 @@ def report(chain: "Chain") -> ChainReport:
     """The state of a chain now. Cost: linear in what its tables hold."""
     topology = chain.topology
     assert topology is not None
+    counts = chain.pipeline.counters.read()
     return ChainReport(
         source=topology.source,
         modules=[
@@ -166,13 +176,7 @@ def report(chain: "Chain") -> ChainReport:
             )
             for module in topology.modules
         ],
-        links=[
-            LinkReport(
-                one=port_name(link.ends[0].module, link.ends[0].port),
-                other=port_name(link.ends[1].module, link.ends[1].port),
-            )
-            for link in topology.links
-        ],
+        links=[_link(link, counts) for link in topology.links],
         devices=_devices(chain),
         switches=_switches(chain),
         macs=_macs(chain),
@@ -188,8 +192,8 @@ def report(chain: "Chain") -> ChainReport:
             )
             for backend in chain.health.backends()
         ],
-        programs=program_reports(chain.pipeline.modules),
-        counters=_counters(chain),
+from iovisor_ovn.mainlogic.program_report import ProgramReport, program_reports
+        counters=_counters(topology.links, counts),
         drops=[
             DropReport(reason=reason.name.lower(), packets=packets, text=DROP_TEXT[reason])
             for reason, packets in sorted(chain.pipeline.machine.drops().items())
@@ -256,9 +260,27 @@ def _end(address: object, port: int | None) -> str:
     return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
 
 
-def _counters(chain: "Chain") -> list[CounterReport]:
+def _link(link: Link, counts: Mapping[str, Count]) -> LinkReport:
+    one, other = link.ends
+    nothing = Count(0, 0)
+    forth = counts.get(link_counter(one.module, one.port), nothing)
+    back = counts.get(link_counter(other.module, other.port), nothing)
+    return LinkReport(
+        one=port_name(one.module, one.port),
+        other=port_name(other.module, other.port),
+        forth_packets=forth.packets,
+        forth_bytes=forth.bytes,
+        back_packets=back.packets,
+        back_bytes=back.bytes,
+    )
+
+
+def _counters(links: Iterable[Link], counts: Mapping[str, Count]) -> list[CounterReport]:
+    of_links = {link_counter(end.module, end.port) for link in links for end in link.ends}
     found = []
-    for name, count in chain.pipeline.counters.read().items():
+    for name, count in counts.items():
+        if name in of_links:
+            continue
         module, _colon, what = name.partition(":")
         found.append(
             CounterReport(module=module, what=what, packets=count.packets, bytes=count.bytes)

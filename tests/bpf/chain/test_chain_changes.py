@@ -4,14 +4,16 @@
 import time
 from dataclasses import replace
 from ipaddress import ip_interface
+from itertools import pairwise
 
 import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from chain_rig import NOTHING, ChainRig, chain
-from iovisor_ovn.abi import STRUCTS
+from iovisor_ovn.abi import STRUCTS, Replay
 from iovisor_ovn.config.topology import (
+    Config,
     Firewall,
     FirewallRule,
     Null,
@@ -194,3 +196,37 @@ def test_learned_addresses_go_with_their_device(rig: ChainRig) -> None:
         assert rig.send(1, BACK) == {2: [BACK]}
     finally:
         rig.apply(NOTHING)
+
+
+def test_links_are_counted_each_way(rig: ChainRig) -> None:
+    """By packets and bytes, answers of a module's own too; copies of a flood each."""
+    modules: dict[str, Config] = {"a": Switch(), "b": Null(forwards=True), "c": Switch()}
+    rig.fresh(chain(modules, ["a", "a", "c"], [("a", "b"), ("b", "c")]))
+    for _ in range(5):
+        assert rig.send(0, OUT) == {1: [OUT], 2: [OUT]}
+    for _ in range(3):
+        assert rig.send(2, BACK) == {0: [BACK]}
+    found = report(rig.chain)
+    counted = (5, 5 * len(OUT), 3, 3 * len(BACK))
+    assert [tuple(row.values()) for row in found["links"]] == [
+        ("a:b", "b:a", *counted), ("b:c", "c:b", *counted),
+    ]  # fmt: skip
+    assert {row["module"] for row in found["counters"]} == {"b"}
+
+
+def test_long_row_of_modules_is_replayed_whole(rig: ChainRig) -> None:
+    """A segment keeps the counters of eight modules with two each."""
+    names = [f"n{number}" for number in range(8)]
+    modules: dict[str, Config] = dict.fromkeys(names, Null(forwards=True))
+    rig.fresh(chain(modules, ["n0", "n7"], list(pairwise(names))))
+    for _ in range(3):
+        assert rig.send(0, OUT) == {1: [OUT]}
+    before = rig.machine.replays()
+    for _ in range(10):
+        assert rig.send(0, OUT) == {1: [OUT]}
+    after = rig.machine.replays()
+    if rig.mode == "replay":
+        assert after[Replay.HIT] - before[Replay.HIT] == 10
+        assert after[Replay.MISS] == before[Replay.MISS]
+    packets = [row["packets"] for row in report(rig.chain)["counters"] if "wire0" in row["what"]]
+    assert packets == [13]
