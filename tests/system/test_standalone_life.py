@@ -251,7 +251,7 @@ def test_a_file_is_checked_whole_without_devices(rig: StandaloneRig) -> None:
     assert rig.run("validate", rig.write(_SWITCH)).endswith("chain.yaml: ok\n")
     file = rig.write(
         "modules:\n"
-        "  - {name: lan, type: swich}\n"
+        "  - {name: lan, type: switchh}\n"
         "  - name: gate\n"
         "    type: router\n"
         "    config:\n"

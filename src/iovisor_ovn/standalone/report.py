@@ -192,7 +192,7 @@ def report(chain: "Chain") -> ChainReport:
             )
             for backend in chain.health.backends()
         ],
-from iovisor_ovn.mainlogic.program_report import ProgramReport, program_reports
+        programs=program_reports(chain.pipeline.modules),
         counters=_counters(topology.links, counts),
         drops=[
             DropReport(reason=reason.name.lower(), packets=packets, text=DROP_TEXT[reason])
