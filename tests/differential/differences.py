@@ -124,9 +124,12 @@ def _is_to_itself(frame: bytes) -> bool:
     return kind == b"\x86\xdd" and frame[at + 8 : at + 24] == frame[at + 24 : at + 40]
 
 
-def _is_unreadable_ip4(frame: bytes) -> bool:
-    """Whether OVS takes no addresses from the IPv4 header."""
+def _is_unreadable_ip(frame: bytes) -> bool:
+    """Whether OVS takes no addresses from the IP header."""
     at = _network_at(frame)
+    if frame[at - 2 : at] == b"\x86\xdd":
+        payload = int.from_bytes(frame[at + 4 : at + 6])
+        return len(frame) - at < 40 or payload > len(frame) - at - 40
     if frame[at - 2 : at] != b"\x08\x00":
         return False
     header, total = frame[at : at + 1], int.from_bytes(frame[at + 2 : at + 4])
@@ -135,9 +138,12 @@ def _is_unreadable_ip4(frame: bytes) -> bool:
 
 
 def _unless_from_nobody(frame: bytes, _sent: Sequence[bytes]) -> bytes:
-    """Leave out IPv4 packets from 0.0.0.0 to 0.0.0.0."""
+    """Leave out packets from 0.0.0.0 to 0.0.0.0, and from :: to ::."""
     at = _network_at(frame)
-    is_from_nobody = frame[at - 2 : at] == b"\x08\x00" and frame[at + 12 : at + 20] == bytes(8)
+    kind = frame[at - 2 : at]
+    is_from_nobody = (kind == b"\x08\x00" and frame[at + 12 : at + 20] == bytes(8)) or (
+        kind == b"\x86\xdd" and frame[at + 8 : at + 40] == bytes(32)
+    )
     return b"" if is_from_nobody else frame
 
 
@@ -146,7 +152,7 @@ DIFFERENCES = (
     Difference("what is behind two VLAN tags", _has_two_tags, _nothing),
     Difference("TTL of IP protocol 0", _has_source, _unless_protocol_0),
     Difference("IP source and destination the same", _is_to_itself, _nothing),
-    Difference("answer to an unreadable IP header", _is_unreadable_ip4, _unless_from_nobody),
+    Difference("answer to an unreadable IP header", _is_unreadable_ip, _unless_from_nobody),
     Difference("fragments held for a neighbour", _is_neighbour_message, _unless_fragment),
     Difference("fragments in conntrack", _is_fragment, _nothing, needs="conntrack"),
     Difference("answer to a new station", _has_source, _unless_back, needs="new station"),

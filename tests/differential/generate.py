@@ -2,8 +2,8 @@
 """Random topologies out of what the agent executes.
 
 A feature that the agent learns is added here: a method that draws its elements, called from
-:func:`generate`. Not executed yet, so not drawn: tunnels, localnet ports, NAT, load balancers,
-DHCP, DNS, router advertisements, meters, logging, ECMP, multicast snooping.
+:func:`generate`. Not drawn: NAT and load balancers, and what is not executed yet: tunnels, localnet
+ports, DHCP, DNS, router advertisements, meters, logging, ECMP, multicast snooping.
 """
 
 import random
