@@ -19,7 +19,6 @@ from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.dataplane.user_program import UserProgram
 from iovisor_ovn.errors import (
     DataplaneError,
-    DeviceError,
     Problem,
     TopologyError,
     UserModuleError,
@@ -35,6 +34,7 @@ from iovisor_ovn.standalone.asking import Asking
 from iovisor_ovn.standalone.health import Health
 from iovisor_ovn.standalone.hosts import with_hosts
 from iovisor_ovn.standalone.pools import Pools
+from iovisor_ovn.standalone.promiscuity import Promiscuity
 from iovisor_ovn.standalone.rows import CHASSIS, Keys, Rows, chain_rows, datapath_uuid, differences
 from iovisor_ovn.standalone.store import Store
 from iovisor_ovn.vswitch import NetDevices
@@ -73,6 +73,7 @@ class Chain:
         self._keys = Keys()
         self._zones = Zones(self.conntrack.flush)
         self._zones.restore(store.zones)
+        self._promiscuity = Promiscuity(devices, store.promiscuous)
         self._interfaces: dict[str, Device] = {}
         self._flow_counts: dict[str, int] = {}
         self._zone_users: frozenset[str] = frozenset()
@@ -122,11 +123,15 @@ class Chain:
         self._asking.follow(emissions)
         self.health.follow(topology)
         self.pipeline.counters.keep({name for e in emissions.values() for name in e.counters})
-        self._store.save(self._zones.differences({}), self.pools.numbers)
+        self._promiscuity.follow(interface.device for interface in topology.interfaces)
+        self._save()
         _log.info(
             f"topology_applied source={topology.source} modules={len(topology.modules)} "
             f"flows={len(self.pipeline.flows.flows)} entries={self.pipeline.image.entry_count}"
         )
+
+    def _save(self) -> None:
+        self._store.save(self._zones.differences({}), self.pools.numbers, self._promiscuity.names)
 
     def _load_programs(self, topology: Topology) -> dict[str, UserProgram]:
         """Load the users' programs, none of which packets meet yet."""
@@ -250,8 +255,10 @@ class Chain:
             rows, _emissions = self._emit(self.topology, found, self._keys)
             try:
                 self._update(rows, found)
-            except DeviceError as error:
+            except DataplaneError as error:
                 _log.warn(f"device_refused reason={error}")
+            if self._promiscuity.follow(i.device for i in self.topology.interfaces):
+                self._save()
 
     def _forget_learned(self, name: str) -> None:
         """Whoever was behind a port may turn up behind another now."""
@@ -264,6 +271,8 @@ class Chain:
         """Let go of everything; ``keep`` leaves the packets flowing."""
         self._pump.close()
         self.pipeline.close(keep=keep)
+        if not keep:
+            self._promiscuity.follow(())
         self.devices.close()
 
 

@@ -37,6 +37,7 @@ from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.errors import ConfigError, IovisorOvnError
 from iovisor_ovn.modules import emit
 from iovisor_ovn.standalone.chain import Chain
+from iovisor_ovn.standalone.promiscuity import Promiscuity
 from iovisor_ovn.standalone.report import report
 from iovisor_ovn.standalone.store import Store
 from iovisor_ovn.vswitch import NetDevices
@@ -134,6 +135,9 @@ def take_down(where: RunDirectory) -> bool:
             wait()
         return True
     found = unmount_all(where)
+    devices = NetDevices()
+    Promiscuity(devices, Store(where.state).promiscuous).follow(())
+    devices.close()
     where.state.unlink(missing_ok=True)
     where.socket.unlink(missing_ok=True)
     return found

@@ -6,7 +6,7 @@ came back with another number would lose them.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import ovs.vlog
@@ -24,22 +24,30 @@ class Store:
         self._path = path
         self.zones: dict[str, str] = {}
         self.pools: dict[str, int] = {}
+        self.promiscuous: list[str] = []
         try:
             content = json.loads(path.read_text())
             zones = {str(key): str(value) for key, value in content["zones"].items()}
             pools = {str(key): int(value) for key, value in content["pools"].items()}
+            promiscuous = [str(name) for name in content.get("promiscuous", [])]
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             _log.warn(f"state_unreadable path={path} error={error}")
         else:
-            self.zones, self.pools = zones, pools
+            self.zones, self.pools, self.promiscuous = zones, pools, promiscuous
 
-    def save(self, zones: Mapping[str, str | None], pools: Mapping[str, int]) -> None:
-        """Write the zones, in the form in which `Zones.restore` takes them, and the pools."""
+    def save(
+        self,
+        zones: Mapping[str, str | None],
+        pools: Mapping[str, int],
+        promiscuous: Iterable[str] = (),
+    ) -> None:
+        """Write the zones, in the form in which `Zones.restore` takes them, pools and devices."""
+        content = {"zones": zones, "pools": pools, "promiscuous": sorted(promiscuous)}
         new = self._path.with_suffix(".new")
         try:
-            new.write_text(json.dumps({"zones": zones, "pools": pools}))
+            new.write_text(json.dumps(content))
             new.replace(self._path)
         except OSError as error:
             _log.warn(f"state_not_written path={self._path} error={error}")

@@ -223,6 +223,14 @@ class NetDevices:
         self._requests.order(f"set the MTU of {link.name}", rtnl.RTM_SETLINK, body)
         self._read(link.name)
 
+    def set_promiscuous(self, link: Link, *, promiscuous: bool) -> None:
+        """Let a device take frames for any MAC address, or its own only."""
+        body = rtnl.link_body(
+            link.ifindex, flags=rtnl.IFF_PROMISC if promiscuous else 0, change=rtnl.IFF_PROMISC
+        )
+        self._requests.order(f"set what {link.name} takes", rtnl.RTM_SETLINK, body)
+        self._read(link.name)
+
     def remove(self, link: Link) -> None:
         """Remove a device (of a pair, both ends, wherever the other is)."""
         body = rtnl.link_body(link.ifindex)

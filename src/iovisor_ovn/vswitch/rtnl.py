@@ -65,6 +65,7 @@ RTEXT_FILTER_SKIP_STATS = 1 << 3
 IFF_UP = 0x1
 IFF_RUNNING = 0x40
 IFF_NOARP = 0x80
+IFF_PROMISC = 0x100
 
 ARPHRD_ETHER = 1
 
@@ -113,6 +114,11 @@ class Link:
     def is_up(self) -> bool:
         """Whether the administrator has switched the device on."""
         return bool(self.flags & IFF_UP)
+
+    @property
+    def is_promiscuous(self) -> bool:
+        """Whether somebody has told the device to take all frames (sniffers do not count)."""
+        return bool(self.flags & IFF_PROMISC)
 
     @property
     def has_carrier(self) -> bool:
