@@ -105,7 +105,9 @@ def emit_firewall(name: str, firewall: Firewall) -> Emission:
         )
         for position, rule in enumerate(firewall.rules)
     ]
-    default = _Rule(_DEFAULT, "ip", firewall.default, flows.count("default"))
+    # Where others are tracked, what the default allows is, too: its answers would look invalid.
+    allow: FirewallAction = "allow-related" if firewall.default == "allow" else firewall.default
+    default = _Rule(_DEFAULT, "ip", allow, flows.count("default"))
     is_stateful = any(rule.action == "allow-related" for rule in rules)
     for here, there in (
         (firewall.inside, firewall.outside),

@@ -152,10 +152,11 @@ def _vip(flows: FlowList, port: str, vip: Vip, alive: Sequence[Backend]) -> None
     name = f"{vip.protocol} {_endpoint(vip.ip, vip.port)}"
     new = f"{port}ct.new && {service}"
     # A connection that is known has been translated by conntrack: it is not for the VIP any more.
-    if not alive:
-        flows.add(_CHOOSE, 50, new, f"{flows.count(f'{name} without backend')} {_REJECT}")
-        return
     count = flows.count(f"{name} new connections")
+    none = flows.count(f"{name} without backend")
+    if not alive:
+        flows.add(_CHOOSE, 50, new, f"{none} {_REJECT}")
+        return
     keep = "reg0" if version == 4 else "xxreg0"
     if vip.affinity_s:
         _affinity(flows, port, vip, alive)

@@ -75,8 +75,10 @@ class Chain:
         self._zones.restore(store.zones)
         self._promiscuity = Promiscuity(devices, store.promiscuous)
         self._interfaces: dict[str, Device] = {}
+        self._devices_changed = False
         self._flow_counts: dict[str, int] = {}
-        self._zone_users: frozenset[str] = frozenset()
+        # Those of an earlier chain are given up when another is in force, not before.
+        self._zone_users = frozenset(self._zones.current)
         self.pools = Pools(DhcpServers(machine.maps), store.pools)
         self.health = Health(self.pipeline, self._health_changed)
         self._asking = Asking(self.pipeline)
@@ -95,7 +97,7 @@ class Chain:
         Raises TopologyError (a device is missing, a flow cannot be executed) and DataplaneError (a
         map is full, a device refuses): then all is as before.
         """
-        self.devices.run()
+        self._devices_changed |= bool(self.devices.run())
         interfaces = self._find_devices(topology)
         keys = self._keys.copy()
         rows, emissions = self._emit(topology, interfaces, keys)
@@ -109,7 +111,8 @@ class Chain:
             self._update(rows, interfaces)
             self._require_whole(topology)
         except (DataplaneError, TopologyError):
-            self._update(*before)
+            if self.topology is not None:  # else what an earlier process left goes on
+                self._update(*before)
             self.pools.put(self.topology)
             self._zones.assign(self._zone_users, {})
             self.pipeline.modules.revert(programs)
@@ -176,9 +179,16 @@ class Chain:
             _log.err(f"backends_not_changed reason={error}")
 
     def _find_devices(self, topology: Topology) -> dict[str, Device]:
-        missing = [i for i in topology.interfaces if self.devices.get(i.device) is None]
-        if missing:
-            raise TopologyError(topology.source, [_missing(interface) for interface in missing])
+        problems = []
+        for interface in topology.interfaces:
+            link = self.devices.get(interface.device)
+            if link is None:
+                problems.append(_missing(interface))
+            elif not link.is_ethernet:
+                message = f"{interface.device} is no Ethernet device"
+                problems.append(interface.place.problem(message))
+        if problems:
+            raise TopologyError(topology.source, problems)
         return self._present_devices(topology)
 
     def _present_devices(self, topology: Topology) -> dict[str, Device]:
@@ -186,7 +196,7 @@ class Chain:
         found = {}
         for interface in topology.interfaces:
             link = self.devices.get(interface.device)
-            if link is None:
+            if link is None or not link.is_ethernet:
                 continue
             name = port_name(interface.module, interface.port)
             elsewhere = link.kind == "veth" and link.peer_netns is not None
@@ -245,20 +255,25 @@ class Chain:
 
     def _follow_devices(self) -> None:
         """Take devices up that came back or have another address, let go of those that went."""
-        if not self.devices.run() or self.topology is None:
+        try:
+            self._devices_changed |= bool(self.devices.run())
+            if self._devices_changed and self.topology is not None:
+                self._take_devices(self.topology)
+                self._devices_changed = False
+        except DataplaneError as error:
+            _log.warn(f"device_refused reason={error}")
+
+    def _take_devices(self, topology: Topology) -> None:
+        found = self._present_devices(topology)
+        if found == self._interfaces:
             return
-        found = self._present_devices(self.topology)
-        if found != self._interfaces:
-            for name in self._interfaces.keys() - found.keys():
-                _log.warn(f"device_gone port={name} device={self._interfaces[name].name}")
-                self._forget_learned(name)
-            rows, _emissions = self._emit(self.topology, found, self._keys)
-            try:
-                self._update(rows, found)
-            except DataplaneError as error:
-                _log.warn(f"device_refused reason={error}")
-            if self._promiscuity.follow(i.device for i in self.topology.interfaces):
-                self._save()
+        for name in self._interfaces.keys() - found.keys():
+            _log.warn(f"device_gone port={name} device={self._interfaces[name].name}")
+            self._forget_learned(name)
+        rows, _emissions = self._emit(topology, found, self._keys)
+        self._update(rows, found)
+        if self._promiscuity.follow(interface.device for interface in topology.interfaces):
+            self._save()
 
     def _forget_learned(self, name: str) -> None:
         """Whoever was behind a port may turn up behind another now."""

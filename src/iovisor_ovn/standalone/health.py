@@ -53,6 +53,7 @@ class Health:
         self._on_change = on_change
         self._checker = HealthChecker(self._send, self._changed)
         self._owners: set[_Owner] = set()
+        self._has_changed = False
 
     def dead_in(self, topology: Topology) -> Mapping[str, set[tuple[int, int]]]:
         """Dead backends by load balancer: positions of VIP and of backend within it."""
@@ -77,8 +78,11 @@ class Health:
         self._checker.follow(targets, time.monotonic())
 
     def run(self) -> None:
-        """Send what is due."""
+        """Send what is due, tell of what has changed since: never in the midst of something."""
         self._checker.run(time.monotonic())
+        if self._has_changed:
+            self._has_changed = False
+            self._on_change()
 
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Wake the poller when :meth:`run` has something to do."""
@@ -116,7 +120,7 @@ class Health:
             f"backend_{'alive' if is_alive else 'dead'} ip={target.ip} port={target.port} "
             f"protocol={target.protocol}"
         )
-        self._on_change()
+        self._has_changed = True
 
 
 def _targets(topology: Topology) -> Iterator[tuple[Target, tuple[str, int, int]]]:

@@ -34,6 +34,7 @@ from iovisor_ovn.config.topology_file import read_topology
 from iovisor_ovn.dataplane import check_kernel, mount, unmount
 from iovisor_ovn.dataplane.attach import attached, detach
 from iovisor_ovn.dataplane.machine import Machine
+from iovisor_ovn.dataplane.module_device import device_name, remove_device
 from iovisor_ovn.errors import ConfigError, IovisorOvnError
 from iovisor_ovn.modules import emit
 from iovisor_ovn.standalone.chain import Chain
@@ -166,6 +167,7 @@ def unmount_all(where: RunDirectory) -> bool:
     with mount(where.pins) as bpffs:
         for attachment in attached(bpffs.path):
             detach(attachment.ifindex, bpffs.path)
+        remove_device(device_name(bpffs.path))
     found = unmount(where.pins)
     with contextlib.suppress(OSError):
         where.pins.rmdir()
@@ -256,7 +258,13 @@ class _Process:
         signal.set_wakeup_fd(self._wake[1])  # Python goes on waiting after a signal
 
     def loop(self) -> None:
-        """Work until told to end."""
+        """Work until told to end; a bug of ours ends the chain as a signal does."""
+        try:
+            self._work()
+        finally:
+            self._end(keep=self._keep_at_end and not self._ending)
+
+    def _work(self) -> None:
         assert self._chain is not None
         assert self._server is not None
         while not self._signalled and not self._ending:
@@ -268,8 +276,6 @@ class _Process:
             poller.fd_wait(self._wake[0], ovs.poller.POLLIN)
             if not self._ending and not self._signalled:
                 poller.block()
-        keep = self._keep_at_end and not self._ending
-        self._end(keep=keep)
 
     def abandon(self) -> None:
         """The start failed: what an earlier process left goes on, anything else goes."""
@@ -303,14 +309,17 @@ class _Process:
         source, directory, text = arguments
         try:
             self._chain.apply(read_topology(text, source, Path(directory)))
-        except IovisorOvnError as error:
+        except (IovisorOvnError, OSError) as error:
             connection.reply_error(str(error))
         else:
             connection.reply(None)
 
     def _on_show(self, connection: UnixctlConnection, _arguments: list[str], _aux: object) -> None:
         assert self._chain is not None
-        connection.reply(json.dumps(report(self._chain)))
+        try:
+            connection.reply(json.dumps(report(self._chain)))
+        except (IovisorOvnError, OSError) as error:
+            connection.reply_error(str(error))
 
     def _on_down(self, connection: UnixctlConnection, _arguments: list[str], _aux: object) -> None:
         self._ending.append(connection)

@@ -377,3 +377,11 @@ def test_wrong_match_is_named(match: str, message: str) -> None:
         rule_match(match, {"wire0": "fw:wire0", "wire1": "fw:wire1"})
     with pytest.raises(TopologyError):
         emit(firewall("drop", (match, "allow")), {}, {})
+
+
+def test_default_allow_beside_tracked_rules_lets_connections_pass(rig: ChainRig) -> None:
+    """The answer to a SYN that only the default let through is no stranger."""
+    rig.fresh(firewall("allow", ("icmp4", "allow-related")))
+    assert passes(rig, tcp("S"))
+    assert passes(rig, tcp_back("SA"), inward=True)
+    assert passes(rig, tcp("A"))

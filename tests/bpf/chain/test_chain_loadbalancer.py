@@ -183,11 +183,13 @@ def test_dead_backends_get_no_new_connections_and_probes_find_them(rig: ChainRig
     """A probe goes to each; who refuses it is left out, what is established stays."""
     check = HealthCheck(interval_s=5, timeout_s=3, success_count=1, failure_count=1)
     rig.fresh(on_link(replace(vip(1, 1), health_check=check)))
+    checker = rig.chain.health._checker
+    for state in checker._states.values():
+        state.next_probe = 1e11  # when the test says so
     for number, mac in SERVER_MACS.items():
         known = ARP(op=2, hwsrc=mac, psrc=f"10.0.0.{number}", hwdst=OWN_MAC, pdst="10.0.0.250")
         rig.send(1, bytes(Ether(src=mac, dst=OWN_MAC) / known))
     assert {chosen(rig, syn(port)) for port in range(2000, 2020)} == {"10.0.0.1", "10.0.0.2"}
-    checker = rig.chain.health._checker
     checker.run(1e12)
     probes = [Ether(frame) for frame in rig.received()[1]]
     assert {(p[IP].dst, p.dst) for p in probes} == {

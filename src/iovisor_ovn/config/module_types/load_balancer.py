@@ -85,6 +85,8 @@ class _VipShape(Shape):
                 message = "a backend of a VIP without a port has none"
                 here.problem(message, "backends", index, "port", is_key=True)
             backends.append(backend)
+        if self.affinity and self.port is None:
+            here.problem("needs a port of the VIP", "affinity", is_key=True)
         check = self.health_check.value() if self.health_check else None
         return Vip(self.ip, self.port, self.protocol, tuple(backends), self.affinity, check)
 
@@ -102,6 +104,11 @@ class _VipShape(Shape):
         elif address.version != self.ip.version:
             message = f"needs an IPv{self.ip.version} address of the load balancer"
             here.problem(message, "health_check", is_key=True)
+        else:
+            for index, backend in enumerate(self.backends):
+                if backend.ip.version == address.version and backend.ip not in address.network:
+                    message = f"is not in {address.network}, where its health could be checked"
+                    here.problem(message, "backends", index, "ip")
 
 
 def _endpoint(ip: IPv4Address | IPv6Address, port: int | None) -> str:
