@@ -7,15 +7,11 @@ The files have the shape of the archived project's examples, with all that is pe
 import errno
 import hashlib
 import random
-import selectors
 import signal
 import socket
-import struct
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Self
 
 import pytest
 
@@ -24,6 +20,7 @@ from iovisor_ovn.demo.processes import end
 from support.chains import StandaloneRig
 from support.fixtures import run_name
 from support.flows import PingStream, udp_error
+from support.mirror import Line, Mirror, ask, ask_from, datagrams
 
 pytestmark = [pytest.mark.needs_netns, pytest.mark.needs_bpf]
 
@@ -138,10 +135,8 @@ _PORTS = range(20000, 23000)
 _TCP_PORTS = range(24000, 24300)
 _LONE_PORT = 25000
 _SMALL_MTU = 1300
-_PATIENCE_S = 5.0
 #: Linux' names that Python lacks (ip(7)).
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DO, _IP_MTU = 10, 2, 14
-_LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 def _with_annex(text: str) -> str:
@@ -201,143 +196,6 @@ def far(rig: StandaloneRig) -> Namespace:
     return far
 
 
-class Mirror:
-    """A server for UDP and TCP that says whom it sees and echoes; use in a ``with`` block.
-
-    A connection begins, and every datagram that comes back, with ``ADDRESS:PORT`` and a new line.
-    """
-
-    def __init__(self, where: Namespace, address: str) -> None:
-        """Serve on ports of its own, in the namespace ``where`` at ``address``."""
-        self.address = address
-        self.datagrams = inside(where.name, lambda: _datagrams(address, 0))
-        self._listener = inside(where.name, lambda: socket.create_server((address, 0), backlog=500))
-        self._stop, self._stopped = socket.socketpair()
-        self._selector = selectors.DefaultSelector()
-        for one in (self.datagrams, self._listener, self._stopped):
-            self._selector.register(one, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._serve)
-
-    @property
-    def udp(self) -> tuple[str, int]:
-        """Where datagrams go."""
-        return self.address, self.datagrams.getsockname()[1]
-
-    @property
-    def tcp(self) -> tuple[str, int]:
-        """Where connections go."""
-        return self.address, self._listener.getsockname()[1]
-
-    def _serve(self) -> None:
-        while True:
-            for key, _events in self._selector.select():
-                one = key.fileobj
-                assert isinstance(one, socket.socket)
-                if one is self._stopped:
-                    return
-                if one is self.datagrams:
-                    data, peer = one.recvfrom(65535)
-                    one.sendto(_name(peer) + data, peer)
-                elif one is self._listener:
-                    connection, peer = one.accept()
-                    connection.sendall(_name(peer))
-                    self._selector.register(connection, selectors.EVENT_READ)
-                else:
-                    self._echo(one)
-
-    def _echo(self, connection: socket.socket) -> None:
-        try:
-            data = connection.recv(1 << 16)
-            connection.sendall(data)
-        except ConnectionError:
-            data = b""
-        if not data:
-            self._selector.unregister(connection)
-            connection.close()
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
-        """End, and close all connections."""
-        self._stop.close()
-        self._thread.join()
-        for key in list(self._selector.get_map().values()):
-            assert isinstance(key.fileobj, socket.socket)
-            key.fileobj.close()
-        self._selector.close()
-
-
-class Line:
-    """A TCP connection to a mirror; ``seen`` is whom the mirror sees."""
-
-    def __init__(self, where: Namespace, target: tuple[str, int], port: int = 0) -> None:
-        """Connect from a namespace, from a port."""
-        self.socket = inside(
-            where.name, lambda: socket.create_connection(target, _PATIENCE_S, ("", port))
-        )
-        self.seen = ""
-        while not self.seen.endswith("\n"):
-            self.seen += self.socket.recv(1).decode() or "closed\n"
-        self.seen = self.seen.strip()
-
-    def echo(self, data: bytes) -> bytes:
-        """Send, and return what comes back: as much, or less if the connection ended."""
-        sender = threading.Thread(target=self.socket.sendall, args=(data,))
-        sender.start()
-        back = bytearray()
-        while len(back) < len(data):
-            got = self.socket.recv(1 << 16)
-            if not got:
-                break
-            back += got
-        sender.join()
-        return bytes(back)
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
-        """Reset, so that the next test may use the port."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-        self.socket.close()
-
-
-def _name(peer: tuple[str, int]) -> bytes:
-    return f"{peer[0]}:{peer[1]}\n".encode()
-
-
-def _datagrams(address: str, port: int) -> socket.socket:
-    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made.bind((address, port))
-    made.settimeout(_PATIENCE_S)
-    return made
-
-
-def _ask(one: socket.socket, target: tuple[str, int], question: bytes) -> str:
-    """Ask a mirror by UDP, expect the question back; return whom it sees."""
-    one.sendto(question, target)
-    seen, _line, back = one.recv(65535).partition(b"\n")
-    assert back == question
-    return seen.decode()
-
-
-def _ask_from(where: Namespace, ports: Iterable[int], target: tuple[str, int]) -> dict[int, str]:
-    """Ask from a namespace, once from each port; return whom the mirror sees for each."""
-
-    def ask() -> dict[int, str]:
-        seen = {}
-        for port in ports:
-            with _datagrams("", port) as one:
-                seen[port] = _ask(one, target, f"{where.name} from {port}".encode())
-        return seen
-
-    return inside(where.name, ask)
-
-
 def _bindings(rig: StandaloneRig, protocol: str, target: tuple[str, int]) -> dict[str, str]:
     """Return what `show` says that flows to a target are translated to, by their source."""
     name = f"{target[0]}:{target[1]}"
@@ -391,11 +249,11 @@ def test_thousands_of_flows_have_a_public_port_each(rig: StandaloneRig) -> None:
     """Two clients with the same 3000 ports; each is answered, seen and shown as one of 6000."""
     blue, green = (rig.hosts[name].namespace for name in ("blue", "green"))
     with Mirror(rig.hosts["web"].namespace, _WEB) as mirror:
-        of_blue = _ask_from(blue, _PORTS, mirror.udp)
-        of_green = _ask_from(green, _PORTS, mirror.udp)
+        of_blue = ask_from(blue, _PORTS, mirror.udp)
+        of_green = ask_from(green, _PORTS, mirror.udp)
         # Who asks again is still the same.
         again = _PORTS[::100]
-        assert _ask_from(blue, again, mirror.udp) == {port: of_blue[port] for port in again}
+        assert ask_from(blue, again, mirror.udp) == {port: of_blue[port] for port in again}
         shown = _bindings(rig, "udp", mirror.udp)
     ports = _public_ports([*of_blue.values(), *of_green.values()])
     assert len(set(ports)) == 2 * len(_PORTS)
@@ -448,17 +306,17 @@ def test_datagrams_cross_unchanged_both_ways(rig: StandaloneRig, count: int, siz
     choice = random.Random(2)
     with (
         Mirror(rig.hosts["web"].namespace, _WEB) as mirror,
-        inside(rig.hosts["blue"].namespace.name, lambda: _datagrams("", 0)) as one,
+        inside(rig.hosts["blue"].namespace.name, lambda: datagrams("", 0)) as one,
     ):
         for _ in range(count):
-            _ask(one, mirror.udp, choice.randbytes(choice.choice(sizes)))
+            ask(one, mirror.udp, choice.randbytes(choice.choice(sizes)))
 
 
 def test_a_sender_learns_of_a_small_mtu_outside(rig: StandaloneRig, far: Namespace) -> None:
     """A router's "fragmentation needed" finds the socket behind the public address."""
     with (
         Mirror(far, _FAR) as mirror,
-        inside(rig.hosts["blue"].namespace.name, lambda: _datagrams("", 0)) as one,
+        inside(rig.hosts["blue"].namespace.name, lambda: datagrams("", 0)) as one,
     ):
         one.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
         one.connect(mirror.udp)
@@ -468,7 +326,7 @@ def test_a_sender_learns_of_a_small_mtu_outside(rig: StandaloneRig, far: Namespa
             one.recv(65535)
         assert raised.value.errno == errno.EMSGSIZE
         assert one.getsockopt(socket.IPPROTO_IP, _IP_MTU) == _SMALL_MTU
-        assert _ask(one, mirror.udp, bytes(1200)).startswith(f"{_PUBLIC}:")
+        assert ask(one, mirror.udp, bytes(1200)).startswith(f"{_PUBLIC}:")
 
 
 def test_a_connection_finds_the_mtu_of_its_path(rig: StandaloneRig, far: Namespace) -> None:
@@ -491,11 +349,11 @@ def test_bindings_outlive_the_process_and_changes(rig: StandaloneRig) -> None:
     """A successor knows all, and gives no port away that an earlier connection has."""
     blue, green, web = (rig.hosts[name].namespace for name in ("blue", "green", "web"))
     with Mirror(web, _WEB) as mirror, Line(blue, mirror.tcp, _LONE_PORT) as line:
-        asked = _ask_from(blue, [_LONE_PORT], mirror.udp)
+        asked = ask_from(blue, [_LONE_PORT], mirror.udp)
         with _unharmed(rig, _CHAIN, "blue", _WEB, [line]) as look:
             assert _bindings(rig, "tcp", mirror.tcp) == {f"{_BLUE}:{_LONE_PORT}": line.seen}
-            assert _ask_from(blue, [_LONE_PORT], mirror.udp) == asked
-            assert _ask_from(green, [_LONE_PORT], mirror.udp) != asked
+            assert ask_from(blue, [_LONE_PORT], mirror.udp) == asked
+            assert ask_from(green, [_LONE_PORT], mirror.udp) != asked
             with Line(green, mirror.tcp, _LONE_PORT) as other:
                 assert other.seen != line.seen
                 look()
@@ -505,8 +363,8 @@ def test_a_new_chain_knows_no_bindings(rig: StandaloneRig) -> None:
     """After `down`, what was bound is refused like any port that nobody has."""
     blue, web = (rig.hosts[name].namespace for name in ("blue", "web"))
     with (
-        inside(web.name, lambda: _datagrams(_WEB, 0)) as server,
-        inside(blue.name, lambda: _datagrams("", 0)) as client,
+        inside(web.name, lambda: datagrams(_WEB, 0)) as server,
+        inside(blue.name, lambda: datagrams("", 0)) as client,
     ):
         target = server.getsockname()
         client.sendto(b"question", target)
