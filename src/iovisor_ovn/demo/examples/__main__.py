@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from iovisor_ovn.demo.examples.compare import agrees
-from iovisor_ovn.demo.examples.hosts import in_use, make_host
+from iovisor_ovn.demo.examples.hosts import in_use, make_host, remove_devices
 from iovisor_ovn.demo.examples.page import Page, Step, read_page, write_outputs
 from iovisor_ovn.demo.examples.shell import Shell
 from iovisor_ovn.demo.places import sweep
@@ -172,7 +172,15 @@ def _remove() -> None:
             run_program(str(program), "standalone", "down")
         except CommandFailed as failed:
             print(failed, file=sys.stderr)
+        remove_devices(path.name for path in _namespaces())
         sweep(KEPT)
+
+
+def _namespaces() -> list[Path]:
+    """Those of hosts that are up."""
+    listings = (listing.read_text().split() for listing in KEPT.rglob("namespaces"))
+    paths = (Path("/run/netns", name) for names in listings for name in names)
+    return [path for path in paths if path.exists()]
 
 
 _WHAT_TO_TRY = """

@@ -4,6 +4,7 @@
 Inside, the device is called ``eth0``. The chain's end has no address and sends nothing by itself.
 """
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -11,9 +12,9 @@ from pathlib import Path
 
 from iovisor_ovn.demo.examples.page import Host
 from iovisor_ovn.demo.places import Namespace
-from iovisor_ovn.demo.processes import NotInTime, run
+from iovisor_ovn.demo.processes import CommandFailed, NotInTime, run
 
-__all__ = ["in_use", "make_host"]
+__all__ = ["in_use", "make_host", "remove_devices"]
 
 
 def in_use(hosts: Iterable[Host]) -> list[str]:
@@ -48,6 +49,13 @@ def make_host(host: Host, directory: Path, name: str = "") -> Namespace:
     if host.serves:
         _serve(host, namespace, directory)
     return namespace
+
+
+def remove_devices(names: Iterable[str]) -> None:
+    """Remove the devices of hosts' namespaces now: with a namespace, they go some time later."""
+    for name in names:
+        with contextlib.suppress(CommandFailed):  # it has none
+            run("ip", "-n", name, "link", "del", "eth0")
 
 
 def _serve(host: Host, namespace: Namespace, directory: Path) -> None:
