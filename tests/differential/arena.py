@@ -154,7 +154,7 @@ class Arena:
             ),
             *(
                 {"op": "delete", "table": table, "where": []}
-                for table in ("Port_Group", "Address_Set")
+                for table in ("Port_Group", "Address_Set", "Load_Balancer")
             ),
         )
         self._mirror.copy()

@@ -2,8 +2,9 @@
 """Random topologies out of what the agent executes.
 
 A feature that the agent learns is added here: a method that draws its elements, called from
-:func:`generate`. Not drawn: NAT and load balancers, and what is not executed yet: tunnels, localnet
-ports, DHCP, DNS, router advertisements, meters, logging, ECMP, multicast snooping.
+:func:`generate`. NAT and load balancers are drawn when asked for: two of their mismatches are not
+understood. Not drawn is what is not executed yet: tunnels, localnet ports, DHCP, DNS, router
+advertisements, meters, logging, ECMP, multicast snooping.
 """
 
 import random
@@ -12,21 +13,27 @@ from differential.match import Matches
 from differential.plan import Host, Network, Plan, RouterPort
 from differential.topology import Element, Topology
 
-__all__ = ["PORTS", "acl_element", "generate"]
+__all__ = ["CHASSIS", "PORTS", "acl_element", "generate"]
 
 #: Logical ports that have a device; a topology uses some of them.
 PORTS = tuple(f"p{number}" for number in range(10))
+#: The hypervisor of both sides.
+CHASSIS = "judged"
+#: Ports that traffic goes to (see headers.PORTS).
+PORTS_SERVED = (80, 443, 5001)
 _JOIN = 100
 _PRIORITIES = (*range(8), *range(1000, 1100), *range(32700, 32768))
 
 
-def generate(seed: int) -> tuple[Topology, Plan]:
+def generate(seed: int, *, translated: bool = False) -> tuple[Topology, Plan]:
     """Return the topology of a seed, and who is where in it."""
     draw = _Draw(random.Random(seed))
     draw.switches()
     draw.routers()
     draw.hosts()
     draw.sets_and_groups()
+    if translated:
+        draw.translation()
     draw.acls()
     draw.routes()
     draw.policies()
@@ -116,6 +123,62 @@ class _Draw:
                     f"{name}.{member}", "port group member", _member_line(name, member),
                     needs=(name, member),
                 )  # fmt: skip
+
+    def translation(self) -> None:
+        """Draw NAT and load balancers of a gateway router, and load balancers of switches.
+
+        What may be chosen freely is not drawn: each machine has an external address of its own, so
+        that its ports stay, and a load balancer one backend.
+        """
+        if not self._routers or self._chance.randrange(3):
+            return
+        router = self._chance.choice(self._routers)
+        ports = [port for port in self.plan.router_ports if port.router == router]
+        # Not of routers joined directly: what they learn of each other's link-local addresses
+        # is not settled yet.
+        if not ports or any("-r" in port.name for port in ports):
+            return
+        self.plan.is_tracked = True
+        self._add(
+            f"{router}.chassis", "gateway router",
+            f"set Logical_Router {router} options:chassis={CHASSIS}", needs=(router,),
+        )  # fmt: skip
+        for number, host in enumerate(self.plan.hosts):
+            if self._chance.randrange(2):
+                continue
+            network = Network(self._chance.choice(ports).network)
+            outside = network.ip4(150 + number), network.ip6(150 + number)
+            version = self._chance.choice((4, 6))
+            inside = host.ip4 if version == 4 else host.ip6
+            kind = self._chance.choice(("snat", "dnat", "dnat_and_snat"))
+            self.plan.translated.append((network.number, *outside))
+            self._add(
+                f"{host.port}.nat", f"nat {kind}",
+                f"lr-nat-add {router} {kind} {outside[version == 6]} {inside}",
+                needs=(f"{router}.chassis", host.port),
+            )  # fmt: skip
+        for number in range(self._chance.choice((0, 0, 1, 2))):
+            self._balancer(number, router, self._chance.choice(ports).network)
+
+    def _balancer(self, number: int, router: str, network: int) -> None:
+        host = self._chance.choice(self.plan.hosts)
+        outside = Network(network).ip4(200 + number), Network(network).ip6(200 + number)
+        protocol = self._chance.choice(("tcp", "udp"))
+        port, to = self._chance.choice(PORTS_SERVED), self._chance.choice(PORTS_SERVED)
+        ends = (
+            (f"{outside[0]}:{port}", f"{host.ip4}:{to}")
+            if self._chance.randrange(2)
+            else (f"[{outside[1]}]:{port}", f"[{host.ip6}]:{to}")
+        )
+        self.plan.translated.append((network, *outside))
+        name = f"lb{number}"
+        switch = self._chance.choice(self.plan.networks).switch
+        where, at = self._chance.choice((("lr-lb-add", router), ("ls-lb-add", switch)))
+        self._add(
+            name, f"load balancer of a {'router' if at == router else 'switch'}",
+            f"lb-add {name} {ends[0]} {ends[1]} {protocol}", f"{where} {at} {name}",
+            needs=(f"{router}.chassis", host.port, at),
+        )  # fmt: skip
 
     def acls(self) -> None:
         """Draw access lists of switches and port groups, none in some topologies."""

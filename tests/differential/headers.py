@@ -39,6 +39,8 @@ class Headers:
         others = [other for other in self._plan.hosts if other.port != host.port]
         gateways = self._plan.gateways(host.network)
         roll = self._chance.randrange(20)
+        if self._plan.translated and gateways:
+            roll = self._chance.randrange(5, 20)
         if others and (roll < 13 or not gateways):
             other = self._chance.choice(others)
             if other.network == host.network:
@@ -48,6 +50,9 @@ class Headers:
         if not gateways:
             return "02:00:00:00:77:77", f"10.0.{host.network}.77", f"fd00:{host.network}::77"
         gateway = self._chance.choice(gateways)
+        if self._plan.translated and self._chance.randrange(2):
+            _network, ip4, ip6 = self._chance.choice(self._plan.translated)
+            return gateway.mac, ip4, ip6
         if roll < 16:
             port = self._chance.choice(self._plan.router_ports)
             return gateway.mac, port.ip4, port.ip6
@@ -88,7 +93,12 @@ class Headers:
         return self._port
 
     def ports(self) -> dict[str, Any]:
-        """Return source and destination port, the source sometimes used by no other frame."""
+        """Return source and destination port, the source sometimes used by no other frame.
+
+        Always where NAT would choose another one if two connections had the same.
+        """
+        if self._plan.translated:
+            return {"sport": self.fresh_port(), "dport": self._chance.choice(PORTS)}
         return {
             "sport": self._chance.choice((4000, 4001, 80, self.fresh_port())),
             "dport": self._chance.choice(PORTS),
@@ -112,6 +122,8 @@ class Headers:
             return segment / (b"" if flags == "S" else data), f"tcp{version} {flags}"
         if roll < 17:
             number = self._chance.choice((1, 2, 3))
+            if self._plan.translated:
+                number = self.fresh_port()
             if version == "4":
                 return ICMP(type=8, id=number, seq=1) / data, "icmp4 echo"
             return ICMPv6EchoRequest(id=number, seq=1) / data, "icmp6 echo"

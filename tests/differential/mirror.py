@@ -32,10 +32,14 @@ class Mirror:
         self._known: dict[str, Rows] = {table: {} for table in self._tables}
 
     def circumstances(self) -> list[str]:
-        """Return which of "conntrack" and "unknown addresses" play a part."""
+        """Return which of "conntrack", "nat" and "unknown addresses" play a part."""
         found = []
-        if any(row["action"] == "allow-related" for row in self._known["ACL"].values()):
+        is_translated = self._known["NAT"] or self._known["Load_Balancer"]
+        acls = self._known["ACL"].values()
+        if is_translated or any(row["action"] == "allow-related" for row in acls):
             found.append("conntrack")
+        if is_translated:
+            found.append("nat")
         ports = self._known["Logical_Switch_Port"].values()
         if any("unknown" in json.dumps(row["addresses"]) for row in ports):
             found.append("unknown addresses")

@@ -67,6 +67,8 @@ class Plan:
     #: Whether access lists may track connections, and fragments be sent: not both, since the
     #: reference puts tracked ones together and hands them out when it likes.
     is_tracked: bool = False
+    #: Addresses that NAT or load balancers translate: network, IPv4, IPv6.
+    translated: list[tuple[int, str, str]] = field(default_factory=list)
     #: Ports with port security.
     secured: set[str] = field(default_factory=set)
 

@@ -37,6 +37,8 @@ _TRACE_EVERY = 10
 class Report:
     """What a run compared."""
 
+    #: Whether NAT and load balancers are drawn.
+    translated: bool = False
     packets: int = 0
     outputs: int = 0
     topologies: int = 0
@@ -75,7 +77,7 @@ class Comparison:
         self._arena = arena
         self._report = report
         self._title = f"seed {seed}"
-        self._topology, plan = generate(seed)
+        self._topology, plan = generate(seed, translated=report.translated)
         self._is_traceable = not plan.is_tracked
         self._secured = plan.secured
         self._traffic = Traffic(seed, self._topology, plan)
@@ -193,6 +195,7 @@ def main() -> int:
     parser.add_argument("--first", action="store_true", help="end with the first mismatch")
     parser.add_argument("--out", type=Path, default=Path("build/differential"))
     parser.add_argument("--no-fast-path", action="store_true")
+    parser.add_argument("--nat", action="store_true", help="draw NAT and load balancers, too")
     arguments = parser.parse_args()
     if arguments.no_fast_path:
         Hypervisor.agent_options = ("--no-fast-path",)
@@ -212,7 +215,7 @@ def main() -> int:
 def _random_run(arenas: Arenas, arguments: argparse.Namespace) -> int:
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
     print(f"seed {seed}", flush=True)
-    report = Report()
+    report = Report(translated=arguments.nat)
     start = time.monotonic()
     while report.packets < arguments.packets and not (arguments.first and report.cases):
         known = len(report.cases)
