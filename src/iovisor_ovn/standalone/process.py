@@ -257,8 +257,9 @@ class _Process:
     def start(self, deploy: Callable[[Chain], None]) -> None:
         """Load the machine, put the chain into force, listen."""
         gc.set_threshold(*_GC_THRESHOLDS)
+        # Its links may be in another namespace, its devices gone: connections and leases are there.
+        self._was_there = self._where.pins.exists()
         bpffs = mount(self._where.pins)
-        self._was_there = bool(attached(bpffs.path))
         machine = Machine.load(bpffs.path, fast_path=self._fast_path, sharing=True)
         self._chain = Chain(machine, NetDevices(), Store(self._where.state))
         deploy(self._chain)
