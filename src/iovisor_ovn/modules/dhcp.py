@@ -11,13 +11,12 @@ reply leaves by the port that the message came in by, be it from a client, a rel
 """
 
 from iovisor_ovn.config.topology import Dhcp
-from iovisor_ovn.modules.emission import Emission, FlowList, braces
+from iovisor_ovn.modules.emission import BACK, Emission, FlowList, answer_arp, braces
 
 __all__ = ["emit_dhcp"]
 
 _ADMIT, _ANSWER = range(2)
 _EVERYBODY = "255.255.255.255"
-_BACK = "outport = inport; flags.loopback = 1; output;"
 
 
 def emit_dhcp(name: str, dhcp: Dhcp, pool: int) -> Emission:
@@ -30,20 +29,19 @@ def emit_dhcp(name: str, dhcp: Dhcp, pool: int) -> Emission:
         _ANSWER,
         50,
         f"arp.op == 1 && arp.tpa == {ip}",
-        f"eth.dst = eth.src; eth.src = {mac}; arp.op = 2; arp.tha = arp.sha; arp.sha = {mac};"
-        f" arp.tpa = arp.spa; arp.spa = {ip}; {_BACK}",
+        answer_arp(ip, mac),
     )
     flows.add(
         _ANSWER,
         50,
         f"ip4.dst == {ip} && icmp4.type == 8 && icmp4.code == 0 && !ip.later_frag",
-        f"eth.dst <-> eth.src; ip4.dst <-> ip4.src; ip.ttl = 64; icmp4.type = 0; {_BACK}",
+        f"eth.dst <-> eth.src; ip4.dst <-> ip4.src; ip.ttl = 64; icmp4.type = 0; {BACK}",
     )
     flows.add(
         _ANSWER,
         50,
         f"ip4.dst == {braces((ip, _EVERYBODY))} && udp.dst == 67",
-        f"dhcp_server(pool = {pool}) {{ {_BACK} }};",
+        f"dhcp_server(pool = {pool}) {{ {BACK} }};",
     )
     flows.add(_ANSWER, 0, "1", flows.count("not for the server"))
     flows.deliver()

@@ -14,9 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-__all__ = ["FLOOD", "Emission", "Flow", "FlowList", "Neighbour", "Peer", "Speaker", "braces",
-       "link_counter", "port_name", "quoted"]  # fmt: skip
+__all__ = ["BACK", "FLOOD", "REJECT", "Emission", "Flow", "FlowList", "Neighbour", "Peer",
+       "Speaker", "answer_arp", "braces", "link_counter", "port_name", "quoted"]  # fmt: skip
 
+#: What sends a packet back by the port that it came by.
+BACK = "outport = inport; flags.loopback = 1; output;"
+#: What tells its sender that it is refused: a reset, or an ICMP error.
+REJECT = f"reject {{ {BACK} }};"
 #: The multicast group of all ports of a module.
 FLOOD = "_MC_flood"
 
@@ -84,6 +88,14 @@ class Emission:
     counters: tuple[str, ...] = ()
     speakers: tuple[Speaker, ...] = ()
     unreachable: int | None = None
+
+
+def answer_arp(ip: object, mac: str) -> str:
+    """Return the actions that answer ARP for ``ip`` with ``mac``, a field or a constant."""
+    return (
+        f"eth.dst = eth.src; eth.src = {mac}; arp.op = 2; arp.tha = arp.sha; arp.sha = {mac};"
+        f" arp.tpa = arp.spa; arp.spa = {ip}; {BACK}"
+    )
 
 
 def port_name(module: str, port: str) -> str:

@@ -37,7 +37,7 @@ from iovisor_ovn.language import (
     parse_match,
     print_match,
 )
-from iovisor_ovn.modules.emission import Emission, FlowList, port_name
+from iovisor_ovn.modules.emission import REJECT, Emission, FlowList, port_name
 
 __all__ = ["emit_firewall", "rule_match"]
 
@@ -45,7 +45,6 @@ _DIRECT, _TRACK, _RULES, _PASS = range(4)
 _FIRST_RULE = 30_000
 _DEFAULT = 5
 _NEIGHBOURS = "nd || nd_rs || nd_ra"
-_REJECT = "reject { outport = inport; flags.loopback = 1; output; };"
 _BLOCK = "ct_commit { ct_mark.blocked = 1; };"
 _COMMIT = "reg0[1]"
 #: Packets of a connection that was let in, from the side that opened it.
@@ -159,7 +158,7 @@ def _judge(flows: FlowList, rule: _Rule, *, is_stateful: bool) -> None:
         flows.add(_RULES, priority, f"{_GOES_ON} && ({match})", f"{count} next;")
         flows.add(_RULES, priority, f"!ct.trk && ({match})", f"{count} next;")
     else:
-        refuse = f"{count} {_REJECT if rule.action == 'reject' else ''}"
+        refuse = f"{count} {REJECT if rule.action == 'reject' else ''}"
         if not is_stateful:
             flows.add(_RULES, priority, match, refuse)
             return

@@ -23,14 +23,22 @@ from collections.abc import Collection, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from iovisor_ovn.config.topology import Backend, LoadBalancer, Vip
-from iovisor_ovn.modules.emission import Emission, FlowList, Peer, Speaker, quoted
+from iovisor_ovn.modules.emission import (
+    BACK,
+    REJECT,
+    Emission,
+    FlowList,
+    Peer,
+    Speaker,
+    answer_arp,
+    quoted,
+)
 
 __all__ = ["RESOLVE", "emit_load_balancer"]
 
 _DIRECT, _KNOWN, _REMEMBER, _CHOOSE, _LEARN, RESOLVE, _SEND = range(7)
 _REMEMBERED = "reg9[6]"
 _NO_MAC = "00:00:00:00:00:00"
-_REJECT = "reject { outport = inport; flags.loopback = 1; output; };"
 
 
 def emit_load_balancer(
@@ -55,7 +63,7 @@ def emit_load_balancer(
         # What reaches CHOOSE and has no backend by then has no service.
         flows.add(
             _CHOOSE, 10, f"{clients} && ip{address.version}.dst == {address}",
-            f"{flows.count(f'no service {address}')} {_REJECT}",
+            f"{flows.count(f'no service {address}')} {REJECT}",
         )  # fmt: skip
     flows.add(_KNOWN, 40, f"{behind} && ip", "ct_dnat;")
     flows.add(_KNOWN, 0, "1", "next;")
@@ -108,7 +116,7 @@ def _answer_echo(flows: FlowList, match: str, version: int) -> None:
     flows.add(
         _DIRECT, 90, f"{match} && icmp{version}.type == {request} && icmp{version}.code == 0",
         f"eth.dst <-> eth.src; ip{version}.dst <-> ip{version}.src; ip.ttl = 255;"
-        f" icmp{version}.type = {reply}; outport = inport; flags.loopback = 1; output;",
+        f" icmp{version}.type = {reply}; {BACK}",
     )  # fmt: skip
 
 
@@ -117,15 +125,13 @@ def _answer_for(flows: FlowList, port: str, address: IPv4Address | IPv6Address, 
     if isinstance(address, IPv4Address):
         flows.add(
             _DIRECT, 90, f"{port}arp.op == 1 && arp.tpa == {address}",
-            f"eth.dst = eth.src; eth.src = {mac}; arp.op = 2; arp.tha = arp.sha; arp.sha = {mac};"
-            f" arp.tpa = arp.spa; arp.spa = {address};"
-            " outport = inport; flags.loopback = 1; output;",
+            answer_arp(address, mac),
         )  # fmt: skip
         return
     flows.add(
         _DIRECT, 90, f"{port}nd_ns && nd.target == {address}",
         f"nd_na {{ eth.src = {mac}; ip6.src = {address}; nd.target = {address}; nd.tll = {mac};"
-        " outport = inport; flags.loopback = 1; output; };",
+        f" {BACK} }};",
     )  # fmt: skip
 
 
@@ -155,7 +161,7 @@ def _vip(flows: FlowList, port: str, vip: Vip, alive: Sequence[Backend]) -> None
     count = flows.count(f"{name} new connections")
     none = flows.count(f"{name} without backend")
     if not alive:
-        flows.add(_CHOOSE, 50, new, f"{none} {_REJECT}")
+        flows.add(_CHOOSE, 50, new, f"{none} {REJECT}")
         return
     keep = "reg0" if version == 4 else "xxreg0"
     if vip.affinity_s:

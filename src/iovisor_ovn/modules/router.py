@@ -30,7 +30,15 @@ from ipaddress import (
 )
 
 from iovisor_ovn.config.topology import Route, Router, RouterInterface
-from iovisor_ovn.modules.emission import Emission, FlowList, Neighbour, Speaker, braces
+from iovisor_ovn.modules.emission import (
+    BACK,
+    Emission,
+    FlowList,
+    Neighbour,
+    Speaker,
+    answer_arp,
+    braces,
+)
 
 __all__ = ["RouteEntry", "emit_router", "link_local", "routes_of"]
 
@@ -244,9 +252,7 @@ def _input_neighbours(
                     _INPUT,
                     120,
                     f"{here} && arp.op == 1 && arp.tpa == {ip}",
-                    "eth.dst = eth.src; eth.src = xreg0[0..47]; arp.op = 2; arp.tha = arp.sha;"
-                    f" arp.sha = xreg0[0..47]; arp.tpa = arp.spa; arp.spa = {ip};"
-                    " outport = inport; flags.loopback = 1; output;",
+                    answer_arp(ip, "xreg0[0..47]"),
                 )
             else:
                 flows.add(
@@ -255,7 +261,7 @@ def _input_neighbours(
                     f"{here} && nd_ns && ip6.dst == {{{ip}, {_solicited(ip)}}}"
                     f" && nd.target == {ip}",
                     f"nd_na_router {{ eth.src = xreg0[0..47]; ip6.src = {ip}; nd.target = {ip};"
-                    " nd.tll = xreg0[0..47]; outport = inport; flags.loopback = 1; output; };",
+                    f" nd.tll = xreg0[0..47]; {BACK} }};",
                 )
     flows.add(_INPUT, 110, "arp || nd || nd_rs || nd_ra", "drop;")
 
