@@ -16,7 +16,6 @@ from iovisor_ovn.dataplane.conntrack import Conntrack
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.errors import DataplaneError
 from iovisor_ovn.mainlogic import southbound as southbound_rows
-from iovisor_ovn.mainlogic.collector import Collector
 from iovisor_ovn.mainlogic.controller import (
     LOCAL_COLUMNS,
     LOCAL_LOCK,
@@ -27,6 +26,7 @@ from iovisor_ovn.mainlogic.controller import (
 )
 from iovisor_ovn.mainlogic.events import EventPump
 from iovisor_ovn.mainlogic.pipeline import Pipeline
+from iovisor_ovn.mainlogic.regularly import COLLECT_EVERY_S, Regularly
 from iovisor_ovn.mainlogic.report import report
 from iovisor_ovn.ovsdb import Database
 from iovisor_ovn.vswitch import COLUMNS as SWITCH_COLUMNS
@@ -75,7 +75,7 @@ def open_parts(database: str, state_directory: Path, *, fast_path: bool) -> Open
         open_southbound=_open_southbound,
         open_events=lambda southbound: EventPump(pipeline, southbound),
         flush_zone=conntrack.flush,
-        chores=(Collector(conntrack),),
+        chores=(Regularly(COLLECT_EVERY_S, conntrack.collect),),
     )
     return OpenParts(parts, lambda: _describe(pipeline, conntrack), lambda: _forget(bpffs, pins))
 

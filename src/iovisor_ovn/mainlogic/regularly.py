@@ -1,32 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dead connections leave the table, a little at a time."""
+"""Work that is done every so many seconds, whatever else goes on."""
 
 import time
+from collections.abc import Callable
 
 import ovs.poller
 
-from iovisor_ovn.dataplane.conntrack import Conntrack
+__all__ = ["COLLECT_EVERY_S", "Regularly"]
 
-__all__ = ["EVERY_S", "Collector"]
-
-#: The table is looked at this often, for a few milliseconds each time.
-EVERY_S = 2.0
+#: Dead connections are looked for this often, for a few milliseconds each time.
+COLLECT_EVERY_S = 2.0
 
 
-class Collector:
-    """Calls the collector of a machine's connections every now and then."""
+class Regularly:
+    """Calls ``work`` every ``every_s`` seconds."""
 
-    def __init__(self, conntrack: Conntrack) -> None:
+    def __init__(self, every_s: float, work: Callable[[], object]) -> None:
         """Begin one interval from now."""
-        self._conntrack = conntrack
-        self._due = time.monotonic() + EVERY_S
+        self._every_s = every_s
+        self._work = work
+        self._due = time.monotonic() + every_s
 
     def run(self) -> None:
-        """Collect if it is time."""
+        """Do the work if it is time."""
         now = time.monotonic()
         if now >= self._due:
-            self._due = now + EVERY_S
-            self._conntrack.collect()
+            self._due = now + self._every_s
+            self._work()
 
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Wake the poller when it is time."""

@@ -4,10 +4,7 @@
 The machine learns by itself and notes, to a second, when an entry was used last.
 """
 
-import time
 from collections.abc import Mapping
-
-import ovs.poller
 
 from iovisor_ovn.abi import STRUCTS
 from iovisor_ovn.config.topology import LoadBalancer, Router, Switch, Topology
@@ -31,7 +28,7 @@ class Ageing:
     """Forgets what a pipeline's machine has learned and not used since; bounds how much it is."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        """Begin one interval from now; nothing ages before :meth:`follow`."""
+        """Nothing ages before :meth:`follow`."""
         assert pipeline.fdb is not None
         self._world = pipeline.world
         self._machine = pipeline.machine
@@ -39,7 +36,6 @@ class Ageing:
         self._fdb = pipeline.fdb
         self._mac_ages_s: dict[str, int] = {}
         self._neighbour_ages_s: dict[str, int] = {}
-        self._due = time.monotonic() + EVERY_S
 
     def follow(self, topology: Topology) -> None:
         """Go by the settings of these modules from now on; their datapaths are there."""
@@ -58,17 +54,6 @@ class Ageing:
             index = self._world.local.get(datapath_uuid(name))
             if index is not None:
                 self._fdb.set_limit(index, limit)
-
-    def run(self) -> None:
-        """Look through the tables if it is time."""
-        now = time.monotonic()
-        if now >= self._due:
-            self._due = now + EVERY_S
-            self.sweep(time.monotonic_ns())
-
-    def wait(self, poller: ovs.poller.Poller) -> None:
-        """Wake the poller when it is time."""
-        poller.timer_wait(max(0, int((self._due - time.monotonic()) * 1000) + 1))
 
     def sweep(self, now_ns: int) -> None:
         """Forget what is too old at ``now_ns`` (the machine's clock, CLOCK_MONOTONIC)."""

@@ -23,12 +23,13 @@ from iovisor_ovn.errors import (
     TopologyError,
     UserModuleError,
 )
-from iovisor_ovn.mainlogic.collector import Collector
 from iovisor_ovn.mainlogic.packets import PacketPump
 from iovisor_ovn.mainlogic.pipeline import Pipeline
+from iovisor_ovn.mainlogic.regularly import COLLECT_EVERY_S, Regularly
 from iovisor_ovn.mainlogic.zones import Zones
 from iovisor_ovn.modules import Emission, emit
 from iovisor_ovn.modules.emission import port_name
+from iovisor_ovn.standalone import ageing, pools
 from iovisor_ovn.standalone.ageing import Ageing
 from iovisor_ovn.standalone.asking import Asking
 from iovisor_ovn.standalone.health import Health
@@ -87,7 +88,11 @@ class Chain:
             self._asking.hold,
         )  # fmt: skip
         self._ageing = Ageing(self.pipeline)
-        self._collector = Collector(self.conntrack)
+        self._regular = (
+            Regularly(ageing.EVERY_S, lambda: self._ageing.sweep(time.monotonic_ns())),
+            Regularly(pools.EVERY_S, self.pools.sweep),
+            Regularly(COLLECT_EVERY_S, self.conntrack.collect),
+        )
 
     # -- topologies ----------------------------------------------------------------------
 
@@ -165,8 +170,8 @@ class Chain:
         """What a topology's modules give with these devices, and all of it as rows."""
         macs = {device.name: device.host_mac for device in interfaces.values() if device.host_mac}
         whole = with_hosts(topology, macs)
-        pools = self.pools.assign(topology)
-        emissions = emit(whole, self.health.dead_in(topology), pools)
+        numbers = self.pools.assign(topology)
+        emissions = emit(whole, self.health.dead_in(topology), numbers)
         return chain_rows(whole, emissions, keys), emissions
 
     def _health_changed(self) -> None:
@@ -227,8 +232,8 @@ class Chain:
         return {
             zones[user]: module.name
             for module in self.topology.modules
-            for kind in ("dnat", "snat")
-            if (user := f"{datapath_uuid(module.name)}_{kind}") in zones
+            for user in _zones_of(module.name)
+            if user in zones
         }
 
     # -- running -------------------------------------------------------------------------
@@ -237,21 +242,19 @@ class Chain:
         """Do what is due."""
         self._follow_devices()
         self._pump.run(time.monotonic())
-        self._ageing.run()
         self._asking.run()
-        self.pools.run()
         self.health.run()
-        self._collector.run()
+        for work in self._regular:
+            work.run()
 
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Wake the poller when `run` has something to do."""
         poller.fd_wait(self.devices.fileno(), ovs.poller.POLLIN)
         self._pump.wait(poller)
-        self._ageing.wait(poller)
         self._asking.wait(poller)
-        self.pools.wait(poller)
         self.health.wait(poller)
-        self._collector.wait(poller)
+        for work in self._regular:
+            work.wait(poller)
 
     def _follow_devices(self) -> None:
         """Take devices up that came back or have another address, let go of those that went."""
@@ -301,8 +304,13 @@ def _missing(interface: ExternalInterface) -> Problem:
 
 def _zone_users(emissions: Mapping[str, Emission]) -> frozenset[str]:
     return frozenset(
-        f"{datapath_uuid(name)}_{kind}"
+        user
         for name, emission in emissions.items()
         if emission.has_zones
-        for kind in ("dnat", "snat")
+        for user in _zones_of(name)
     )
+
+
+def _zones_of(module: str) -> tuple[str, str]:
+    """Names of a module's conntrack zones, as the pipeline looks for them."""
+    return f"{datapath_uuid(module)}_dnat", f"{datapath_uuid(module)}_snat"

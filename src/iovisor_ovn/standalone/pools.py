@@ -5,10 +5,7 @@ A module's pool has the same number for as long as there are leases of it, since
 when the module is taken out of the chain and put in again, or a new process takes over.
 """
 
-import time
 from collections.abc import Iterator, Mapping
-
-import ovs.poller
 
 from iovisor_ovn.abi import Limit
 from iovisor_ovn.config.topology import Dhcp, Topology
@@ -29,7 +26,6 @@ class Pools:
         self.servers = servers
         self.numbers = dict(numbers)
         self._in_force: dict[str, DhcpSettings] = {}
-        self._due = time.monotonic() + EVERY_S
 
     def assign(self, topology: Topology) -> dict[str, int]:
         """Give each DHCP module a number, by module. Raises MapFullError: there are no more."""
@@ -63,17 +59,6 @@ class Pools:
         for lease in self.servers.leases():
             if lease.pool in names:
                 yield names[lease.pool], lease
-
-    def run(self) -> None:
-        """Forget what nobody needs any more, if it is time."""
-        now = time.monotonic()
-        if now >= self._due:
-            self._due = now + EVERY_S
-            self.sweep()
-
-    def wait(self, poller: ovs.poller.Poller) -> None:
-        """Wake the poller when it is time."""
-        poller.timer_wait(max(0, int((self._due - time.monotonic()) * 1000) + 1))
 
     def sweep(self) -> None:
         """Forget leases of modules that are gone, then their numbers."""
