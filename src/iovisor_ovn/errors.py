@@ -138,7 +138,8 @@ class MapFullError(DataplaneError):
 
     def __init__(self, map_name: str, capacity: int, *, waits_for_force: bool = False) -> None:
         """Keep the parts; the text shown holds both."""
-        super().__init__(f"map {map_name} is full ({capacity} entries)")
+        reason = ": old and new do not fit side by side" if waits_for_force else ""
+        super().__init__(f"map {map_name} is full ({capacity} entries){reason}")
         self.map_name = map_name
         self.capacity = capacity
         self.waits_for_force = waits_for_force

@@ -93,7 +93,9 @@ class ChainRig:
             Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
             run_ip("link", "set", "lo", "up")
             self.wires = [Wire(f"wire{number}") for number in range(n_wires)]
-            self.chain = Chain(self.machine, NetDevices(), Store(pin_dir.parent / "state.json"))
+            self.chain = Chain(
+                self.machine, NetDevices(), Store(pin_dir.resolve().parent / "state.json")
+            )
 
     def close(self) -> None:
         """Take the chain down and unload."""

@@ -103,7 +103,12 @@ class StandaloneRig:
 
     def wait_started(self) -> None:
         """Wait until a chain that was started in the foreground works."""
-        until((self.run_dir / "standalone.ctl").exists, "the chain")
+        self.wait_starting()
+        self.show()
+
+    def wait_starting(self) -> None:
+        """Wait until a chain has a process that deploys it."""
+        until((self.run_dir / "standalone.ctl").exists, "the chain's process")
 
     def show(self) -> Any:
         """Return all that `show --json` says."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of a chain: `up`, its end, its successor, and what each leaves behind."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from iovisor_ovn.demo.processes import end, is_running, until
 from support.chains import PROGRAM, StandaloneRig, kernel_objects
 from support.fixtures import run_name
 from support.flows import Connection, PingStream, serve
+from support.refuse import Refusal, refusing
 
 pytestmark = [pytest.mark.needs_netns, pytest.mark.needs_bpf]
 
@@ -36,6 +38,29 @@ external_interfaces:
   - {module: wall, iface: {a}}
   - {module: wall, iface: {b}}
 """
+
+
+#: Behind the firewall a user's program with maps of its own.
+_WITH_PROGRAM = f"""
+modules:
+  - name: wall
+    type: firewall
+    config:
+      rules:
+        - match: inport == "{{a}}" && ip
+          action: allow-related
+  - name: own
+    type: ebpf
+    config:
+      program: {Path(__file__).parents[2] / "examples" / "ebpf" / "rate_limit.bpf.c"}
+      settings: {{rate: 1000000}}
+links:
+  - {{from: wall, to: own}}
+external_interfaces:
+  - {{module: wall, iface: {{a}}}}
+  - {{module: own, iface: {{b}}}}
+"""
+_LINK_CREATE = 28  # enum bpf_cmd
 
 
 @pytest.fixture
@@ -194,6 +219,112 @@ def test_a_failed_start_over_a_dead_process_leaves_its_chain_alone(
         assert connection.echoes()
         stream.wait_answers(20)
         assert stream.stop() == 0
+
+
+def test_a_device_that_refuses_leaves_the_earlier_chain_alone(rig: StandaloneRig) -> None:
+    """Also the devices whose programs were exchanged before: packets, connections, users' maps."""
+    rig.add_host("c", 3, ["10.0.0.3/24"])
+    rig.up(_WITH_PROGRAM)
+    serve(rig.hosts["b"], 80)
+    with (
+        PingStream(rig.hosts["a"], "10.0.0.2", 0.01) as stream,
+        Connection(rig.hosts["a"], "10.0.0.2", 80) as connection,
+    ):
+        before = _programs(rig), _module_maps(rig)
+        assert len(before[0]) == 2
+        assert before[1]
+        pid = rig.pid
+        assert pid is not None
+        end(pid, signal.SIGKILL)
+        file = rig.write(_WITH_PROGRAM + "  - {module: own, iface: {c}}\n", "more.yaml")
+        no_link = refusing(Refusal("bpf", "EPERM", _LINK_CREATE))
+        words = rig.namespace.words(*no_link, *rig.words("up", file, "--detach")[4:])
+        failed = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        assert failed.returncode == 1
+        assert "cannot attach program ingress" in failed.stderr
+        assert (_programs(rig), _module_maps(rig)) == before
+        stream.wait_answers(20)
+        assert connection.echoes()
+        rig.up(_WITH_PROGRAM)
+        assert _module_maps(rig) == before[1]
+        assert connection.echoes()
+        assert stream.stop() == 0
+
+
+def _programs(rig: StandaloneRig) -> dict[str, int]:
+    """Kernel ids of the programs in front of devices, by the pins of their links."""
+    return _of_pins(rig, "link", "links/*", "prog_id")
+
+
+def _module_maps(rig: StandaloneRig) -> dict[str, int]:
+    """Kernel ids of the maps of users' modules, by their pins."""
+    return _of_pins(rig, "map", "module-maps/*/*", "id")
+
+
+def _of_pins(rig: StandaloneRig, kind: str, pattern: str, key: str) -> dict[str, int]:
+    found = {}
+    for pin in (rig.run_dir / "standalone.bpffs").glob(pattern):
+        words = ["bpftool", "--json", kind, "show", "pinned", str(pin)]
+        found[pin.name] = int(json.loads(subprocess.check_output(words))[key])
+    return found
+
+
+def test_a_chain_may_be_taken_down_while_it_starts(rig: StandaloneRig) -> None:
+    """`down` waits for it; nothing is left then."""
+    up = rig.start(*rig.words("up", rig.write(_large()), "--detach")[4:])
+    rig.wait_starting()
+    assert rig.run("down") == ""
+    assert up.wait(60) == 0
+    assert rig.pid is None
+    assert not _has_mount(rig)
+    assert [path.name for path in rig.run_dir.iterdir()] == ["standalone.log"]
+
+
+def test_a_chain_that_is_ended_while_it_starts_leaves_nothing(rig: StandaloneRig) -> None:
+    """Ctrl-C in the middle of the work."""
+    up = rig.start(*rig.words("up", rig.write(_large()))[4:])
+    rig.wait_starting()
+    up.send_signal(signal.SIGINT)
+    output, _ = up.communicate(timeout=60)
+    assert up.returncode == 1
+    assert output.endswith("iovisor-ovn: ended by a signal before the chain worked\n")
+    assert not _has_mount(rig)
+    assert list(rig.run_dir.iterdir()) == []
+
+
+def test_of_two_starts_at_once_one_is_refused(rig: StandaloneRig) -> None:
+    """With a reason, and the other chain works."""
+    words = rig.words("up", rig.write(_SWITCH), "--detach")[4:]
+    both = [rig.start(*words), rig.start(*words)]
+    outputs = [process.communicate(timeout=60)[0] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1]
+    assert sorted(outputs) == [
+        "",
+        f"iovisor-ovn: a chain runs in {rig.run_dir} already: use `apply`, or another --run-dir\n",
+    ]
+    assert _pings(rig)
+
+
+def _large() -> str:
+    """A chain that takes a while to deploy."""
+    routes = "\n".join(
+        f"        - {{network: 10.{n >> 8}.{n & 255}.0/24, interface: {{b}}, next_hop: 10.255.0.2}}"
+        for n in range(5000)
+    )
+    return f"""
+modules:
+  - name: gate
+    type: router
+    config:
+      interfaces:
+        - {{name: {{a}}, ip: 192.0.2.1/24, mac: "02:00:00:00:01:01"}}
+        - {{name: {{b}}, ip: 10.255.0.1/24, mac: "02:00:00:00:01:02"}}
+      static_routes:
+{routes}
+external_interfaces:
+  - {{module: gate, iface: {{a}}}}
+  - {{module: gate, iface: {{b}}}}
+"""
 
 
 def test_two_chains_live_side_by_side(rig: StandaloneRig) -> None:

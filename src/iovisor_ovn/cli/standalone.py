@@ -122,6 +122,8 @@ def show(
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     console = Console(highlight=False, width=width)
     console.print(f"chain {answer['source']}")
+    if answer["behind"]:
+        console.print(f"not in force yet, tried again each second: {answer['behind']}")
     for key, title in _TABLES.items():
         _print_rows(console, title, answer[key])
 

@@ -22,6 +22,7 @@ from iovisor_ovn.dataplane.attach import (
     attached,
     detach,
     has_tcx,
+    restored_on_failure,
 )
 from iovisor_ovn.dataplane.bpffs import BpfFs, mount, unmount
 from iovisor_ovn.dataplane.maps import (
@@ -68,5 +69,6 @@ __all__ = [
     "has_tcx",
     "mount",
     "remove_other_versions",
+    "restored_on_failure",
     "unmount",
 ]

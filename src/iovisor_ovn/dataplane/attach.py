@@ -4,7 +4,8 @@
 Where the kernel has tcx (6.6), the attachment is a link pinned at ``<pin_dir>/links/<ifindex>``
 (``<ifindex>-egress`` for what the device sends): it lives on when the agent dies, ends with the
 device, and its program is exchanged without a gap. Elsewhere a filter on the clsact qdisc does the
-same without a pin. Only devices of the caller's own network namespace can be reached::
+same without a pin; its handle tells whose it is. Only devices of the caller's own network namespace
+can be reached::
 
     attach_ingress(machine.programs["vif"], ifindex, bpffs.path)
     for attachment in attached(bpffs.path):
@@ -17,7 +18,9 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -28,7 +31,7 @@ from iovisor_ovn.dataplane.program import Program
 from iovisor_ovn.errors import AttachError, DeviceError
 
 __all__ = ["Attachment", "Direction", "Hook", "attach_egress", "attach_ingress", "attached",
-       "detach", "has_tcx"]  # fmt: skip
+       "detach", "has_tcx", "restored_on_failure"]  # fmt: skip
 
 _BPF_PROG_QUERY = 16
 _LOOPBACK_IFINDEX = 1
@@ -41,9 +44,8 @@ _LINK_INFO = struct.Struct("=IIIIII")
 _LINK_TCX = 11
 
 _TC_REPLACE = 1
-# Where the filter stands among others on the device; the handle marks it as ours ("ovn").
+# Where the filter stands among others on the device.
 _TC_PRIORITY = 1
-_TC_HANDLE = 0x6F766E
 
 
 class Hook(StrEnum):
@@ -118,7 +120,7 @@ def _attach(
 ) -> Attachment:
     _require_device(ifindex)
     if (hook or (Hook.TCX if has_tcx() else Hook.CLSACT)) is Hook.CLSACT:
-        return _attach_clsact(program, ifindex, direction)
+        return _attach_clsact(program, ifindex, pin_dir, direction)
     pin = _link_path(pin_dir, ifindex, direction)
     pin.parent.mkdir(parents=True, exist_ok=True)
     made = Attachment(ifindex, Hook.TCX, program.info().id, direction)
@@ -159,7 +161,7 @@ def _detach(ifindex: int, pin_dir: str | os.PathLike[str], direction: Direction)
         finally:
             os.close(link)
         pin.unlink()
-    return _detach_clsact(ifindex, direction) or found
+    return _detach_clsact(ifindex, pin_dir, direction) or found
 
 
 def attached(pin_dir: str | os.PathLike[str]) -> list[Attachment]:
@@ -182,10 +184,34 @@ def attached(pin_dir: str | os.PathLike[str]) -> list[Attachment]:
             found.append(Attachment(ifindex, Hook.TCX, program_id, direction))
     for ifindex, _name in socket.if_nameindex():
         for direction in Direction:
-            program_id = _clsact_program(ifindex, direction)
+            program_id = _clsact_program(ifindex, pin_dir, direction)
             if program_id:
                 found.append(Attachment(ifindex, Hook.CLSACT, program_id, direction))
     return sorted(found, key=lambda attachment: attachment.ifindex)
+
+
+@contextmanager
+def restored_on_failure(*pin_dirs: str | os.PathLike[str]) -> Iterator[None]:
+    """Attach and detach within; if that raises, devices run again what they ran before."""
+    with ExitStack() as stack:
+        before = {
+            (pin_dir, item): stack.enter_context(Program.open_id(item.program_id))
+            for pin_dir in pin_dirs
+            for item in attached(pin_dir)
+        }
+        try:
+            yield
+        except BaseException:
+            kept = {(pin_dir, item.ifindex, item.direction) for pin_dir, item in before}
+            for pin_dir in pin_dirs:
+                for item in attached(pin_dir):
+                    if (pin_dir, item.ifindex, item.direction) not in kept:
+                        detach(item.ifindex, pin_dir, [item.direction])
+            for (pin_dir, item), program in before.items():
+                # What is gone or is refused now nobody can put back; the others can.
+                with suppress(DeviceError, AttachError):
+                    _attach(program, item.ifindex, pin_dir, item.hook, item.direction)
+            raise
 
 
 def _exchange(program: Program, ifindex: int, pin: Path, direction: Direction) -> bool:
@@ -258,28 +284,34 @@ def _tc_hook(ifindex: int, direction: Direction) -> libbpf.TcHook:
     )
 
 
-def _tc_filter(program_fd: int = 0, flags: int = 0) -> libbpf.TcOpts:
+def _tc_filter(
+    pin_dir: str | os.PathLike[str], program_fd: int = 0, flags: int = 0
+) -> libbpf.TcOpts:
+    # A handle of 0 would let the kernel choose one.
+    handle = zlib.crc32(os.fsencode(Path(pin_dir).resolve())) or 1
     return libbpf.TcOpts(
         sz=ctypes.sizeof(libbpf.TcOpts), prog_fd=program_fd, flags=flags,
-        handle=_TC_HANDLE, priority=_TC_PRIORITY,
+        handle=handle, priority=_TC_PRIORITY,
     )  # fmt: skip
 
 
-def _attach_clsact(program: Program, ifindex: int, direction: Direction) -> Attachment:
+def _attach_clsact(
+    program: Program, ifindex: int, pin_dir: str | os.PathLike[str], direction: Direction
+) -> Attachment:
     hook = _tc_hook(ifindex, direction)
     with libbpf.captured_log():
         result = libbpf.call("bpf_tc_hook_create", ctypes.byref(hook))
         if result != -errno.EEXIST:
             _check(result, "make the clsact qdisc", ifindex)
-        wanted = _tc_filter(program.fd, _TC_REPLACE)
+        wanted = _tc_filter(pin_dir, program.fd, _TC_REPLACE)
         result = libbpf.call("bpf_tc_attach", ctypes.byref(hook), ctypes.byref(wanted))
     _check(result, f"attach program {program.name}", ifindex)
     return Attachment(ifindex, Hook.CLSACT, int(wanted.prog_id), direction)
 
 
-def _clsact_program(ifindex: int, direction: Direction) -> int:
+def _clsact_program(ifindex: int, pin_dir: str | os.PathLike[str], direction: Direction) -> int:
     # The id of our filter's program, 0 when there is none.
-    hook, wanted = _tc_hook(ifindex, direction), _tc_filter()
+    hook, wanted = _tc_hook(ifindex, direction), _tc_filter(pin_dir)
     with libbpf.captured_log():
         result = libbpf.call("bpf_tc_query", ctypes.byref(hook), ctypes.byref(wanted))
     if result in (-errno.ENOENT, -errno.EINVAL, -errno.ENODEV):
@@ -288,11 +320,11 @@ def _clsact_program(ifindex: int, direction: Direction) -> int:
     return int(wanted.prog_id)
 
 
-def _detach_clsact(ifindex: int, direction: Direction) -> bool:
+def _detach_clsact(ifindex: int, pin_dir: str | os.PathLike[str], direction: Direction) -> bool:
     # The qdisc stays: filters of others may hang on it.
-    if not _clsact_program(ifindex, direction):
+    if not _clsact_program(ifindex, pin_dir, direction):
         return False
-    hook, wanted = _tc_hook(ifindex, direction), _tc_filter()
+    hook, wanted = _tc_hook(ifindex, direction), _tc_filter(pin_dir)
     with libbpf.captured_log():
         result = libbpf.call("bpf_tc_detach", ctypes.byref(hook), ctypes.byref(wanted))
     _check(result, "remove the filter", ifindex)

@@ -93,6 +93,7 @@ SIGNATURES: dict[str, tuple[type[object] | None, tuple[type[object], ...]]] = {
     # pins and information
     "bpf_obj_pin": (_INT, (_INT, _STR)),
     "bpf_obj_get": (_INT, (_STR,)),
+    "bpf_prog_get_fd_by_id": (_INT, (_U32,)),
     "bpf_obj_get_info_by_fd": (_INT, (_INT, _PTR, _PTR)),
     "libbpf_num_possible_cpus": (_INT, ()),
     # links and tc

@@ -10,7 +10,8 @@ packet meets one whole pipeline.
 import array
 import os
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,6 +23,7 @@ from iovisor_ovn.dataplane.attach import (
     attach_ingress,
     attached,
     detach,
+    restored_on_failure,
 )
 from iovisor_ovn.dataplane.maps import Map
 from iovisor_ovn.dataplane.program import Object, Program, remove_other_versions
@@ -270,6 +272,17 @@ class Machine:
         """Devices that run a program of ours, of this load or an earlier one."""
         found = frozenset(item.ifindex for item in attached(self._pin_dir))
         return found - {self._module_device}
+
+    @contextmanager
+    def takeover(self) -> Iterator[None]:
+        """Attach within; if that raises, all devices run again what they ran before."""
+        try:
+            with restored_on_failure(self._pin_dir, self._again_pins):
+                yield
+        except BaseException:
+            for name in _PROGRAM_TABLES:
+                _fresh_pin(self.pin_dir, name).unlink(missing_ok=True)
+            raise
 
     def settle(self) -> None:
         """All devices run this load: forget what earlier ones pinned."""

@@ -93,6 +93,20 @@ class Program:
         self.name = name
         self.section = section
 
+    @classmethod
+    def open_id(cls, number: int) -> Self:
+        """Open the program with this kernel id. Raises DataplaneError: it is gone."""
+        fd = libbpf.call("bpf_prog_get_fd_by_id", number)
+        return cls(libbpf.check(fd, f"open program {number}"), str(number))
+
+    def __enter__(self) -> Self:
+        """Close it at the end."""
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        """Close it."""
+        self.close()
+
     def close(self) -> None:
         """Give the descriptor back; the kernel keeps the program while something uses it."""
         if self.fd >= 0:

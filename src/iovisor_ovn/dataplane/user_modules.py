@@ -11,8 +11,8 @@ A change takes steps, so that one module that cannot be used leaves all as it wa
 A program is exchanged at once for all packets. A module that stands in flows under its number
 and is not installed drops its packets (``module_missing``).
 
-Maps that a module declares are pinned below ``<pin_dir>/module-maps/<name>`` and live on through a
-new version, if it declares them alike, and through a restart of the agent.
+Maps of a settled module are pinned below ``<pin_dir>/module-maps/<name>`` and live on through a new
+version, if it declares them alike, and through a restart of the agent.
 """
 
 import re
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iovisor_ovn.abi import STRUCTS, Limit
+from iovisor_ovn.dataplane.attach import attached
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.dataplane.maps import Map
 from iovisor_ovn.dataplane.module_device import device_name, ensure_device, remove_device
@@ -123,7 +124,7 @@ class UserModules:
         for name, before in change.items():
             now = self._installed.get(name)
             if before is None:
-                self.remove(name)
+                self._forget(name)
             elif now is not before:
                 self._install(name, before)
                 if now is not None:
@@ -132,15 +133,19 @@ class UserModules:
     def settle(self, change: Exchange) -> None:
         """Let go of what was before a change."""
         for name, before in change.items():
-            if before is not None and self._installed.get(name) is not before:
+            now = self._installed.get(name)
+            if now is before:
+                continue
+            if before is not None:
                 before.close()
+            if now is not None:
+                self._pin(name, now)
 
     def _install(self, name: str, loaded: UserProgram) -> None:
         if self._installed.get(name) is loaded:
             return
         number = self.number(name)
         self._machine.use_module_device(lambda: ensure_device(self._device))
-        self._pin(name, loaded)
         self._machine.maps["modules"].update(_key(number), struct.pack("=I", loaded.program.fd))
         self._installed[name] = loaded
 
@@ -153,9 +158,12 @@ class UserModules:
 
     def remove(self, name: str) -> None:
         """Forget a module that no flow and no port names any more, with its maps."""
+        self._forget(name)
+        self._unpin(name)
+
+    def _forget(self, name: str) -> None:
         self.withdraw(name)
         self._numbers.pop(name, None)
-        self._unpin(name)
 
     def keep_only(self, names: frozenset[str]) -> None:
         """Remove all others, those of an earlier agent, too."""
@@ -170,6 +178,7 @@ class UserModules:
         """Let go; without ``keep`` nothing of the modules is left in the kernel."""
         if not keep:
             self.keep_only(frozenset())
+        if not keep or not attached(self._machine.pin_dir / "again"):
             remove_device(self._device)
         for loaded in self._installed.values():
             loaded.close()

@@ -94,7 +94,7 @@ class Pipeline:
         self._set_use = SetUse(self.sets, self._has_set)
         self.counters = CounterTable(machine)
         self.modules = UserModules(machine)
-        self._has_modules_in_flows = extensions
+        self._is_chain = extensions
         self.flows = FlowTable(
             self.world, self.image, self.sets, self._set_use, self._address_sets,
             extensions=extensions, counter_number=self.counters.number,
@@ -111,6 +111,7 @@ class Pipeline:
         self._topology_changed = False
         self._zones_changed = False
         self._hooked: Mapping[int, bool] | None = None  # ifindex: the host keeps using it
+        self._is_settled = False
         self._readers: dict[str, Callable[[Change], None]] = {
             "Datapath_Binding": self._datapath_changed,
             "Port_Binding": self._port_changed,
@@ -134,15 +135,19 @@ class Pipeline:
         interfaces: Mapping[str, Interface],
         zones: Mapping[str, int],
         chassis: str,
+        require: Callable[[], None] = lambda: None,
     ) -> None:
         """Bring the maps to what the rows, interfaces (by logical port) and zones say.
+
+        ``require`` is called when flows are compiled and none of them is in force yet; what it
+        raises ends the pass.
 
         Returns when they are live. Raises DataplaneError when something does not fit or a device
         refuses: all else is live then, or goes on as it was where maps are full. The next call
         does what is left.
         """
         try:
-            self._update(changes, interfaces, zones, chassis)
+            self._update(changes, interfaces, zones, chassis, require)
         finally:
             self.machine.renew()
 
@@ -152,6 +157,7 @@ class Pipeline:
         interfaces: Mapping[str, Interface],
         zones: Mapping[str, int],
         chassis: str,
+        require: Callable[[], None],
     ) -> None:
         self.image.begin_pass()
         if chassis != self.world.chassis:
@@ -175,21 +181,23 @@ class Pipeline:
             self._zones_changed = False
         self._return_devices()
         try:
-            self._compile()
+            self._compile(require)
         except MapFullError as error:
-            if error.waits_for_force:
+            # A chain rather stays as it was.
+            if error.waits_for_force and not self._is_chain:
                 _log.warn(f"datapaths_paused map={error.map_name} reason=no_room_for_both")
                 self._applier.make_room()
             raise
         self._hook_devices(problems)
         if problems:
             raise problems[0]
-        if not self._has_modules_in_flows:
+        if not self._is_chain:
             self.port_modules.settle()
 
-    def _compile(self) -> None:
+    def _compile(self, require: Callable[[], None]) -> None:
         """Compile what is dirty and put it into force."""
         count = self.flows.compile()
+        require()
         self._security.compile(self.ports.interfaces)
         self.ports.compile()
         if self._applier.apply():
@@ -471,7 +479,6 @@ class Pipeline:
 
     def _hook_devices(self, problems: list[DataplaneError]) -> None:
         wanted = self.ports.devices()
-        is_first = self._hooked is None
         if self._hooked is None:
             # The first pass: what an earlier agent hooked runs its program until now.
             self._let_go(self.machine.attached() - wanted.keys())
@@ -487,8 +494,9 @@ class Pipeline:
                 problems.append(error)
         self._let_go(self._hooked.keys() - wanted.keys())
         self._hooked = hooked
-        if is_first:
+        if not self._is_settled and not problems:
             self.machine.settle()
+            self._is_settled = True
 
     def _return_devices(self) -> None:
         """Take the programs off devices that are the host's alone now, before their ports go.

@@ -6,7 +6,8 @@ topologies have in common (connections, leases, learned addresses, counters) liv
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import ovs.poller
@@ -16,9 +17,11 @@ from iovisor_ovn.config.topology import Ebpf, ExternalInterface, Module, Topolog
 from iovisor_ovn.dataplane.conntrack import Conntrack
 from iovisor_ovn.dataplane.dhcp import DhcpServers
 from iovisor_ovn.dataplane.machine import Machine
+from iovisor_ovn.dataplane.user_modules import Exchange
 from iovisor_ovn.dataplane.user_program import UserProgram
 from iovisor_ovn.errors import (
     DataplaneError,
+    DeviceError,
     Problem,
     TopologyError,
     UserModuleError,
@@ -43,6 +46,8 @@ from iovisor_ovn.vswitch import NetDevices
 __all__ = ["Chain", "Device"]
 
 _log = ovs.vlog.Vlog("chain")
+#: What could not be put into force is tried again this often.
+_RETRY_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,8 @@ class Chain:
         self._promiscuity = Promiscuity(devices, store.promiscuous)
         self._interfaces: dict[str, Device] = {}
         self._devices_changed = False
+        #: Why the machine is not what it should be; it is tried again. Empty: it is.
+        self.behind = ""
         self._flow_counts: dict[str, int] = {}
         # Those of an earlier chain are given up when another is in force, not before.
         self._zone_users = frozenset(self._zones.current)
@@ -92,6 +99,7 @@ class Chain:
             Regularly(ageing.EVERY_S, lambda: self._ageing.sweep(time.monotonic_ns())),
             Regularly(pools.EVERY_S, self.pools.sweep),
             Regularly(COLLECT_EVERY_S, self.conntrack.collect),
+            Regularly(_RETRY_EVERY_S, self._catch_up),
         )
 
     # -- topologies ----------------------------------------------------------------------
@@ -106,25 +114,17 @@ class Chain:
         interfaces = self._find_devices(topology)
         keys = self._keys.copy()
         rows, emissions = self._emit(topology, interfaces, keys)
-        before = (self._rows, self._interfaces)
         zone_users = _zone_users(emissions)
-        programs = self.pipeline.modules.exchange(self._load_programs(topology))
-        # Until the new topology is in force, the old one's zones are not given up.
+        programs = self._load_programs(topology)
+        # Until the new topology is in force, the old one's zones are not given up. All numbers are
+        # saved before packets meet them, for whoever comes if we die now.
         self._zones.assign(zone_users | self._zone_users, {})
-        try:
-            self.pools.put(topology)
-            self._update(rows, interfaces)
-            self._require_whole(topology)
-        except (DataplaneError, TopologyError):
-            if self.topology is not None:  # else what an earlier process left goes on
-                self._update(*before)
-            self.pools.put(self.topology)
-            self._zones.assign(self._zone_users, {})
-            self.pipeline.modules.revert(programs)
-            raise
+        self._save()
+        with self.pipeline.machine.takeover() if self.topology is None else nullcontext():
+            exchange = self._put_into_force(topology, rows, interfaces, programs)
         self.topology, self._keys, self._zone_users = topology, keys, zone_users
         self._zones.assign(zone_users, {})
-        self.pipeline.modules.settle(programs)
+        self.pipeline.modules.settle(exchange)
         self.pipeline.modules.keep_only(frozenset(programs))
         self._flow_counts = {name: len(emission.flows) for name, emission in emissions.items()}
         self._ageing.follow(topology)
@@ -137,6 +137,25 @@ class Chain:
             f"topology_applied source={topology.source} modules={len(topology.modules)} "
             f"flows={len(self.pipeline.flows.flows)} entries={self.pipeline.image.entry_count}"
         )
+
+    def _put_into_force(
+        self, topology: Topology, rows: Rows, interfaces: dict[str, Device],
+        programs: Mapping[str, UserProgram],
+    ) -> Exchange:  # fmt: skip
+        """Let packets meet a topology; all is as before if that raises."""
+        before = (self._rows, self._interfaces)
+        exchange = self.pipeline.modules.exchange(programs)
+        try:
+            self.pools.put(topology)
+            self._update(rows, interfaces, lambda: self._require_whole(topology))
+        except BaseException:
+            if self.topology is not None:  # else what an earlier process left goes on
+                self._try_update(*before)
+            self.pools.put(self.topology)
+            self._zones.assign(self._zone_users, {})
+            self.pipeline.modules.revert(exchange)
+            raise
+        return exchange
 
     def _save(self) -> None:
         self._store.save(self._zones.differences({}), self.pools.numbers, self._promiscuity.names)
@@ -159,10 +178,33 @@ class Chain:
             raise TopologyError(topology.source, problems)
         return loaded
 
-    def _update(self, rows: Rows, interfaces: dict[str, Device]) -> None:
+    def _update(
+        self,
+        rows: Rows,
+        interfaces: dict[str, Device],
+        require: Callable[[], None] = lambda: None,
+    ) -> None:
         changes = differences(self._rows, rows)
         self._rows, self._interfaces = rows, interfaces
-        self.pipeline.update(changes, interfaces, self._zones.current, CHASSIS)
+        try:
+            self.pipeline.update(changes, interfaces, self._zones.current, CHASSIS, require)
+        except BaseException as error:
+            self.behind = str(error) or type(error).__name__
+            raise
+        self.behind = ""
+
+    def _try_update(self, rows: Rows, interfaces: dict[str, Device]) -> None:
+        """Update, now or as soon as it can be done."""
+        before = self.behind
+        try:
+            self._update(rows, interfaces)
+        except DataplaneError as error:
+            if self.behind != before:
+                _log.err(f"update_failed error={str(error)!r} retry_s={_RETRY_EVERY_S}")
+
+    def _catch_up(self) -> None:
+        if self.behind:
+            self._try_update(self._rows, self._interfaces)
 
     def _emit(
         self, topology: Topology, interfaces: Mapping[str, Device], keys: Keys
@@ -178,10 +220,7 @@ class Chain:
         """Give new connections to the backends that are alive now."""
         assert self.topology is not None
         rows, _emissions = self._emit(self.topology, self._interfaces, self._keys)
-        try:
-            self._update(rows, self._interfaces)
-        except DataplaneError as error:
-            _log.err(f"backends_not_changed reason={error}")
+        self._try_update(rows, self._interfaces)
 
     def _find_devices(self, topology: Topology) -> dict[str, Device]:
         problems = []
@@ -260,11 +299,11 @@ class Chain:
         """Take devices up that came back or have another address, let go of those that went."""
         try:
             self._devices_changed |= bool(self.devices.run())
-            if self._devices_changed and self.topology is not None:
-                self._take_devices(self.topology)
-                self._devices_changed = False
-        except DataplaneError as error:
-            _log.warn(f"device_refused reason={error}")
+        except DeviceError as error:
+            _log.warn(f"devices_not_read reason={error}")
+        if self._devices_changed and self.topology is not None:
+            self._take_devices(self.topology)
+            self._devices_changed = False
 
     def _take_devices(self, topology: Topology) -> None:
         found = self._present_devices(topology)
@@ -274,7 +313,7 @@ class Chain:
             _log.warn(f"device_gone port={name} device={self._interfaces[name].name}")
             self._forget_learned(name)
         rows, _emissions = self._emit(topology, found, self._keys)
-        self._update(rows, found)
+        self._try_update(rows, found)
         if self._promiscuity.follow(interface.device for interface in topology.interfaces):
             self._save()
 

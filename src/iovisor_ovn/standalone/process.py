@@ -2,19 +2,22 @@
 """The process behind ``iovisor-ovn standalone up``: start, loop, end.
 
 Everything of one chain lies in its run directory: the pid file, the control socket, the pins, the
-numbers of conntrack zones. Two chains need two run directories and share no device.
+numbers of conntrack zones. Its one process has the directory locked, from before it deploys until
+its end. Two chains need two run directories and share no device.
 
 In the foreground, the end of the process is the end of the chain. Detached, SIGTERM and a crash
 leave the packets flowing; `up` takes the chain over, `down` takes it away.
 """
 
 import contextlib
+import fcntl
 import gc
 import json
 import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +52,9 @@ _log = ovs.vlog.Vlog("standalone")
 _GC_THRESHOLDS = (100_000, 50, 100)
 #: A process that has taken its chain away is as good as gone.
 _END_MS = 10_000
+#: A process that has the lock listens a few milliseconds later.
+_LISTEN_S = 5.0
+_LISTEN_POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class RunDirectory:
 
     @property
     def pidfile(self) -> Path:
-        """Held locked while the process lives."""
+        """Whose chain it is."""
         return self.directory / "standalone.pid"
 
     @property
@@ -82,10 +88,24 @@ class RunDirectory:
         """Log of a detached process."""
         return self.directory / "standalone.log"
 
-    def is_running(self) -> bool:
-        """Whether a process answers at the socket."""
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self.socket)) == 0
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[bool]:
+        """Have the directory for oneself and one's children; False within: somebody has it.
+
+        Raises ConfigError: there is no such directory.
+        """
+        try:
+            place = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise ConfigError(f"run directory {self.directory}: {error}") from error
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+        finally:
+            os.close(place)
 
 
 def ask(where: RunDirectory, command: str, *arguments: str) -> str:
@@ -94,9 +114,7 @@ def ask(where: RunDirectory, command: str, *arguments: str) -> str:
     Raises ConfigError with its words when it refuses.
     """
     request = {"id": 0, "method": command, "params": arguments}
-    with socket.socket(socket.AF_UNIX) as line:
-        if line.connect_ex(str(where.socket)):
-            raise ConfigError(f"no chain runs in {where.directory}")
+    with _connect(where) as line:
         try:
             line.sendall(json.dumps(request).encode())
             answer = _receive(line)
@@ -105,6 +123,22 @@ def ask(where: RunDirectory, command: str, *arguments: str) -> str:
     if answer["error"] is not None:
         raise ConfigError(str(answer["error"]).rstrip("\n"))
     return str(answer["result"] or "")
+
+
+def _connect(where: RunDirectory) -> socket.socket:
+    """Connect to the process; one that is deploying answers when it is done."""
+    until = time.monotonic() + _LISTEN_S
+    while True:
+        line = socket.socket(socket.AF_UNIX)
+        if not line.connect_ex(str(where.socket)):
+            return line
+        line.close()
+        if not where.directory.exists() or time.monotonic() > until:
+            raise ConfigError(f"no chain runs in {where.directory}")
+        with where.hold() as is_free:
+            if is_free:
+                raise ConfigError(f"no chain runs in {where.directory}")
+        time.sleep(_LISTEN_POLL_S)
 
 
 def _receive(line: socket.socket) -> Any:
@@ -143,13 +177,33 @@ def apply_file(where: RunDirectory, file: Path) -> None:
 def take_down(where: RunDirectory) -> bool:
     """End the chain and remove all of it; False when there was nothing.
 
-    Returns when its process has ended, so that `up` may follow at once.
+    Returns when its process has ended, so that `up` may follow at once. Raises ConfigError: it does
+    not end.
     """
-    if where.is_running():
-        with _end_of(where.pidfile) as wait:
+    had_process = False
+    while where.directory.exists():
+        with where.hold() as is_ours:
+            if is_ours:
+                return _remove_rest(where) or had_process
+        had_process = True
+        _let_end(where)
+    return had_process
+
+
+def _let_end(where: RunDirectory) -> None:
+    with _end_of(where.pidfile) as ends:
+        try:
             ask(where, "standalone/down")
-            wait()
-        return True
+        except ConfigError:
+            # It may have failed to deploy meanwhile.
+            if not ends():
+                raise
+        else:
+            ends()
+
+
+def _remove_rest(where: RunDirectory) -> bool:
+    """Remove what a dead process left; False when there was nothing."""
     found = unmount_all(where)
     devices = NetDevices()
     Promiscuity(devices, Store(where.state).promiscuous).follow(())
@@ -161,11 +215,11 @@ def take_down(where: RunDirectory) -> bool:
 
 @contextlib.contextmanager
 def _end_of(pidfile: Path) -> Iterator[Callable[[], object]]:
-    """Give a function that waits for the end of the process that is running now."""
+    """Give a function that waits for the end of the process running now; whether it came."""
     try:
         process = os.pidfd_open(int(pidfile.read_text()))
     except (OSError, ValueError):
-        yield lambda: None
+        yield lambda: False
         return
     poll = select.poll()
     poll.register(process, select.POLLIN)
@@ -204,20 +258,21 @@ def run_chain(
         where.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"run directory {where.directory}: {error}") from error
-    if where.is_running():
-        raise ConfigError(
-            f"a chain runs in {where.directory} already: use `apply`, or another --run-dir"
-        )
-    _prepare(where, detach_process=detach_process)
-    ovs.daemon.daemonize_start()
-    process = _Process(where, keep_at_end=detach_process, fast_path=fast_path)
-    try:
-        process.start(lambda chain: chain.apply(topology))
-    except BaseException:
-        process.abandon()
-        raise
-    ovs.daemon.daemonize_complete()
-    process.loop()
+    with where.hold() as is_ours:
+        if not is_ours:
+            raise ConfigError(
+                f"a chain runs in {where.directory} already: use `apply`, or another --run-dir"
+            )
+        _prepare(where, detach_process=detach_process)
+        ovs.daemon.daemonize_start()
+        process = _Process(where, keep_at_end=detach_process, fast_path=fast_path)
+        try:
+            process.start(lambda chain: chain.apply(topology))
+        except BaseException:
+            process.abandon()
+            raise
+        ovs.daemon.daemonize_complete()
+        process.loop()
 
 
 def _text_of(file: Path) -> str:
@@ -255,23 +310,26 @@ class _Process:
         self._was_there = False
 
     def start(self, deploy: Callable[[Chain], None]) -> None:
-        """Load the machine, put the chain into force, listen."""
+        """Listen, load the machine, put the chain into force."""
         gc.set_threshold(*_GC_THRESHOLDS)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        signal.set_wakeup_fd(self._wake[1])  # Python goes on waiting after a signal
+        # Who asks before the chain works is answered when it does.
+        self._where.socket.unlink(missing_ok=True)
+        self._server = _listen(self._where.socket)
         # Its links may be in another namespace, its devices gone: connections and leases are there.
         self._was_there = self._where.pins.exists()
         bpffs = mount(self._where.pins)
         machine = Machine.load(bpffs.path, fast_path=self._fast_path, sharing=True)
         self._chain = Chain(machine, NetDevices(), Store(self._where.state))
         deploy(self._chain)
-        self._where.socket.unlink(missing_ok=True)
-        self._server = _listen(self._where.socket)
+        if self._signalled and not self._was_there:
+            raise ConfigError("ended by a signal before the chain worked")
         ovs.unixctl.command_register("standalone/apply", "SOURCE DIRECTORY TEXT", 3, 3,
                                      self._on_apply, None)  # fmt: skip
         ovs.unixctl.command_register("standalone/show", "", 0, 0, self._on_show, None)
         ovs.unixctl.command_register("standalone/down", "", 0, 0, self._on_down, None)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
-        signal.set_wakeup_fd(self._wake[1])  # Python goes on waiting after a signal
 
     def loop(self) -> None:
         """Work until told to end; a bug of ours ends the chain as a signal does."""
@@ -295,6 +353,9 @@ class _Process:
 
     def abandon(self) -> None:
         """The start failed: what an earlier process left goes on, anything else goes."""
+        if self._server is not None:
+            self._server.close()
+        self._where.socket.unlink(missing_ok=True)
         if self._chain is not None:
             self._chain.close(keep=self._was_there)
         if not self._was_there:

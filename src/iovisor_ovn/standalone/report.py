@@ -143,9 +143,10 @@ class DropReport(TypedDict):
 
 
 class ChainReport(TypedDict):
-    """Everything."""
+    """Everything. ``behind``: why the machine is not what it should be yet, empty if it is."""
 
     source: str
+    behind: str
     modules: list[ModuleReport]
     links: list[LinkReport]
     devices: list[DeviceReport]
@@ -167,6 +168,7 @@ def report(chain: "Chain") -> ChainReport:
     counts = chain.pipeline.counters.read()
     return ChainReport(
         source=topology.source,
+        behind=chain.behind,
         modules=[
             ModuleReport(
                 module=module.name,

@@ -26,6 +26,7 @@ from iovisor_ovn.dataplane import (
     attached,
     detach,
     has_tcx,
+    restored_on_failure,
 )
 from iovisor_ovn.errors import AttachError, DeviceError
 
@@ -200,6 +201,43 @@ def test_attachments_are_listed_until_detached(
         assert detach(wire.ifindex, pins.path)
         assert attached(pins.path) == []
         assert not detach(wire.ifindex, pins.path)
+
+
+@both_hooks
+def test_owners_leave_each_other_alone(
+    hook: Hook, wire: Wire, enter: Enter, loaded: Object, pins: BpfFs
+) -> None:
+    """Whoever has other pins sees other attachments, and takes away its own only."""
+    one, other = pins.path / "one", pins.path / "other"
+    count, tally = loaded.programs["count"], loaded.programs["tally"]
+    with enter(wire.near):
+        first = attach_ingress(tally, wire.ifindex, one, hook)
+        assert attached(other) == []
+        assert not detach(wire.ifindex, other)
+        second = attach_ingress(count, wire.ifindex, other, hook)
+        assert (attached(one), attached(other)) == ([first], [second])
+        assert detach(wire.ifindex, one)
+        assert (attached(one), attached(other)) == ([], [second])
+
+
+@both_hooks
+def test_takeover_that_fails_puts_back_what_was_there(
+    hook: Hook, wire: Wire, enter: Enter, shell: Callable[..., str], loaded: Object, pins: BpfFs
+) -> None:
+    """Exchanged programs, devices that came and devices that went, in both directions."""
+    count, tally = loaded.programs["count"], loaded.programs["tally"]
+    with enter(wire.near):
+        shell("ip", "link", "add", "fresh", "type", "veth")
+        fresh = socket.if_nametoindex("fresh")
+        attach_ingress(count, wire.ifindex, pins.path, hook)
+        attach_egress(count, wire.ifindex, pins.path, hook)
+        before = attached(pins.path)
+        with pytest.raises(DeviceError), restored_on_failure(pins.path):  # noqa: PT012 - what is undone
+            attach_ingress(tally, wire.ifindex, pins.path, hook)
+            detach(wire.ifindex, pins.path, [Direction.EGRESS])
+            attach_ingress(tally, fresh, pins.path, hook)
+            attach_ingress(tally, _NOWHERE, pins.path, hook)
+        assert attached(pins.path) == before
 
 
 @both_hooks

@@ -26,6 +26,7 @@ from iovisor_ovn.dataplane.conntrack import Conntrack
 from iovisor_ovn.demo import until
 from iovisor_ovn.errors import DataplaneError, MapFullError, TopologyError
 from iovisor_ovn.standalone.report import report
+from iovisor_ovn.standalone.store import Store
 from machine_rig import run_ip
 
 pytestmark = [pytest.mark.needs_bpf, pytest.mark.needs_netns]
@@ -103,6 +104,66 @@ def test_full_map_changes_nothing(running: ChainRig, monkeypatch: pytest.MonkeyP
         if row["what"].startswith("rule 1")
     ]
     assert first[1] == first[0] + 1
+
+
+def test_numbers_are_saved_before_packets_meet_them(
+    rig: ChainRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever comes after a crash gives a zone's connections to another module."""
+    rig.fresh(NOTHING)
+    update, saved = rig.chain.pipeline.update, list[Store]()
+
+    def note_saved(*arguments: object) -> None:
+        saved.append(Store(rig.chain._store._path))
+        update(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rig.chain.pipeline, "update", note_saved)
+    rig.apply(FIREWALL)
+    in_use = set(map(str, rig.chain.zone_modules()))
+    assert in_use
+    assert in_use <= set(saved[0].zones.values())
+
+
+def test_way_back_that_fails_is_tried_again(
+    running: ChainRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until all is as it was, and meanwhile `show` says why it is not."""
+    update, refusals = running.chain.pipeline.update, [MapFullError("entries8", 1)] * 2
+
+    def twice_full(*arguments: object) -> None:
+        if refusals:
+            raise refusals.pop()
+        update(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(running.chain.pipeline, "update", twice_full)
+    with pytest.raises(MapFullError):
+        running.apply(chain({"fw": Null(forwards=False)}, ["fw", "fw"]))
+    assert report(running.chain)["behind"] == "map entries8 is full (1 entries)"
+    works(running)
+    running.chain._catch_up()
+    assert report(running.chain)["behind"] == ""
+    works(running)
+
+
+def test_change_that_needs_the_room_of_the_old_is_refused(
+    running: ChainRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chain is never paused to make room."""
+    put, refused = running.machine.put_entries, list[int]()
+
+    def once_full(key_class: int, entries: dict[bytes, bytes]) -> None:
+        if entries and not refused:
+            refused.append(key_class)
+            raise MapFullError("entries", 1 << 30)
+        put(key_class, entries)
+
+    monkeypatch.setattr(running.machine, "put_entries", once_full)
+    monkeypatch.setattr(running.machine, "pause", lambda _index: pytest.fail("paused"))
+    last = FirewallRule("tcp.dst == {1, 2, 3}", "drop")
+    with pytest.raises(MapFullError, match="old and new do not fit side by side"):
+        running.apply(chain({"fw": Firewall((RULE, last), "drop", "wire0", "wire1")}, ["fw", "fw"]))
+    assert refused
+    works(running)
 
 
 def test_connections_live_through_a_change(running: ChainRig) -> None:
