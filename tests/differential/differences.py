@@ -12,6 +12,8 @@ from differential.side import Outputs
 
 __all__ = ["DIFFERENCES", "Difference", "explain"]
 
+#: Routers in a row through which OVS follows a packet for certain, and gives no loop up.
+_HOPS_FOLLOWED = 40
 _TPIDS = (b"\x81\x00", b"\x88\xa8")
 
 
@@ -147,12 +149,30 @@ def _unless_from_nobody(frame: bytes, _sent: Sequence[bytes]) -> bytes:
     return b"" if is_from_nobody else frame
 
 
+def _may_go_far(frame: bytes) -> bool:
+    """Whether its TTL is enough for more routers than OVS follows in one go."""
+    at = _network_at(frame)
+    ttl_at = {b"\x08\x00": at + 8, b"\x86\xdd": at + 7}.get(frame[at - 2 : at])
+    return ttl_at is not None and len(frame) > ttl_at and frame[ttl_at] > _HOPS_FOLLOWED
+
+
+def _unless_time_exceeded(frame: bytes, _sent: Sequence[bytes]) -> bytes:
+    at = _network_at(frame)
+    ip4 = frame[at - 2 : at] == b"\x08\x00" and frame[at + 9 : at + 10] == b"\x01"
+    ip6 = frame[at - 2 : at] == b"\x86\xdd" and frame[at + 6 : at + 7] == b"\x3a"
+    is_one = (ip4 and frame[at + 20 : at + 21] == b"\x0b") or (
+        ip6 and frame[at + 40 : at + 41] == b"\x03"
+    )
+    return b"" if is_one else frame
+
+
 DIFFERENCES = (
     Difference("DEI of a VLAN tag", _has_dei, _without_dei),
     Difference("what is behind two VLAN tags", _has_two_tags, _nothing),
     Difference("TTL of IP protocol 0", _has_source, _unless_protocol_0),
     Difference("IP source and destination the same", _is_to_itself, _nothing),
     Difference("answer to an unreadable IP header", _is_unreadable_ip, _unless_from_nobody),
+    Difference("end of a loop of routers", _may_go_far, _unless_time_exceeded),
     Difference("fragments held for a neighbour", _is_neighbour_message, _unless_fragment),
     Difference("fragments in conntrack", _is_fragment, _nothing, needs="conntrack"),
     Difference("answer to a new station", _has_source, _unless_back, needs="new station"),

@@ -25,6 +25,7 @@ from differential.trace import has_solicitation, predict
 from differential.traffic import Traffic
 from iovisor_ovn.demo.hypervisor import Hypervisor
 from iovisor_ovn.demo.places import sweep
+from iovisor_ovn.demo.processes import NotInTime
 from iovisor_ovn.demo.releases import INSTALLED, RELEASES, find_release
 
 __all__ = ["Comparison", "Report", "compare", "show"]
@@ -124,7 +125,13 @@ class Comparison:
         is_due = self._is_traceable and len(self._steps) % _TRACE_EVERY == 0
         if not is_due or not isinstance(step, Send) or step.port not in self._arena.plugged:
             return None
-        found = predict(self._arena.ours.central, step.port, step.frames[0], self._arena.plugged)
+        central, plugged = self._arena.ours.central, self._arena.plugged
+        try:
+            found = predict(central, step.port, step.frames[0], plugged)
+        except NotInTime:
+            # It follows a loop of routers up to the TTL, and copies in it without end.
+            self._report.explained["ovn-trace did not come to an end"] += 1
+            return None
         # ovn-trace lets everything through port security.
         is_checked = self._secured.isdisjoint({step.port, *(found or ())})
         return found if is_checked else None
