@@ -35,6 +35,7 @@ from iovisor_ovn.config.topology_file import read_topology
 from iovisor_ovn.dataplane.conntrack import Conntrack
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.standalone.chain import Chain
+from iovisor_ovn.standalone.lease_file import LeaseFile
 from iovisor_ovn.standalone.store import Store
 from iovisor_ovn.vswitch import NetDevices
 
@@ -81,7 +82,10 @@ def _deployed(text: str) -> Iterator[_Deployed]:
         pins.mkdir()
         subprocess.run(["mount", "-t", "bpf", "bench", str(pins)], check=True)
         _ip("link add in type veth peer name in-far", "link add out type veth peer name out-far")
-        chain = Chain(Machine.load(pins), NetDevices(), Store(Path(name, "state.json")))
+        chain = Chain(
+            Machine.load(pins), NetDevices(), Store(Path(name, "state.json")),
+            LeaseFile(Path(name, "leases")),
+        )  # fmt: skip
         try:
             before_mb = _resident_mb()
             topology, reading_s = _timed(lambda: read_topology(text, "bench", Path(name)))

@@ -26,6 +26,7 @@ from iovisor_ovn.config.topology import (
 )
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.standalone.chain import Chain
+from iovisor_ovn.standalone.lease_file import LeaseFile
 from iovisor_ovn.standalone.store import Store
 from iovisor_ovn.vswitch import NetDevices
 from machine_rig import Wire, inside, run_ip
@@ -93,9 +94,11 @@ class ChainRig:
             Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
             run_ip("link", "set", "lo", "up")
             self.wires = [Wire(f"wire{number}") for number in range(n_wires)]
+            directory = pin_dir.resolve().parent
             self.chain = Chain(
-                self.machine, NetDevices(), Store(pin_dir.resolve().parent / "state.json")
-            )
+                self.machine, NetDevices(), Store(directory / "state.json"),
+                LeaseFile(directory / "leases"),
+            )  # fmt: skip
 
     def close(self) -> None:
         """Take the chain down and unload."""

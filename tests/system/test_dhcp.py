@@ -89,8 +89,11 @@ class Lab:
 
     def leases(self) -> dict[str, str]:
         """Addresses by MAC address, of leases in force, as the chain shows them."""
-        shown = json.loads(self.command("show", "--json"))
-        return {row["mac"]: row["ip"] for row in shown["leases"] if row["state"] == "bound"}
+        return {row["mac"]: row["ip"] for row in self.shown() if row["state"] == "bound"}
+
+    def shown(self) -> list[dict[str, str]]:
+        """Leases as the chain shows them."""
+        return list(json.loads(self.command("show", "--json"))["leases"])
 
     def script(self, name: str) -> tuple[Path, Path]:
         """A client's script, and the file in which it leaves what it was told."""
@@ -204,6 +207,23 @@ def test_a_renewal_through_the_clients_own_stack(lab: Lab) -> None:
     reply = BOOTP(inside(lab.clients[0].name, renew))
     assert (reply.xid, reply.yiaddr, reply.ciaddr) == (7, ip, ip)
     assert ("message-type", 5) in reply[DHCP].options
+
+
+@pytest.mark.parametrize(("is_alive", "client_id"), [(True, "0x3d:a1"), (False, "0x3d:a2")])
+def test_leases_outlive_the_chain(lab: Lab, is_alive: bool, client_id: str) -> None:
+    """After `down` and `up` nobody else gets a client's address, and the client gets it again."""
+    before = udhcpc(lab, 1)["ip"]
+    pid = int((lab.directory / "run" / "standalone.pid").read_text())
+    if not is_alive:
+        end(pid, signal.SIGKILL)
+    # Given away when nobody was there to write it down.
+    other = udhcpc(lab, 2, "-x", client_id)["ip"]
+    lab.command("down")
+    lab.command("up", str(lab.chain), "--detach")
+    assert {before, other} <= {row["ip"] for row in lab.shown() if row["state"] == "bound"}
+    # What another has is not to be had.
+    assert udhcpc(lab, 2, "-x", client_id, "-r", before)["ip"] == other
+    assert udhcpc(lab, 1)["ip"] == before
 
 
 def test_clients_go_on_while_nobody_is_up(lab: Lab) -> None:

@@ -54,6 +54,15 @@ _RunDir = Annotated[
     ),
 ]
 _DEFAULT = Path(_DEFAULT_RUN_DIRECTORY)
+_StateDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--state-dir",
+        envvar="IOVISOR_OVN_STATEDIR",
+        help="where leases outlive the chain; else in the run directory, for one below /run"
+        " at the same place below /var/lib",
+    ),
+]
 
 
 @standalone.command()
@@ -63,6 +72,7 @@ def up(
         bool, typer.Option("--detach", help="return once the chain works; it ends with `down`")
     ] = False,
     run_dir: _RunDir = _DEFAULT,
+    state_dir: _StateDir = None,
     no_fast_path: Annotated[
         bool, typer.Option("--no-fast-path", help="let every packet walk over all flows")
     ] = False,
@@ -73,7 +83,8 @@ def up(
     with _said():
         if not detach:
             typer.echo(f"deploying {file}; Ctrl-C ends it")
-        run_chain(RunDirectory(run_dir), file, detach_process=detach, fast_path=not no_fast_path)
+        where = RunDirectory(run_dir, state_dir)
+        run_chain(where, file, detach_process=detach, fast_path=not no_fast_path)
 
 
 @standalone.command()
@@ -86,12 +97,12 @@ def apply(file: _File, run_dir: _RunDir = _DEFAULT) -> None:
 
 
 @standalone.command()
-def down(run_dir: _RunDir = _DEFAULT) -> None:
-    """Take the chain away: programs, maps, pins."""
+def down(run_dir: _RunDir = _DEFAULT, state_dir: _StateDir = None) -> None:
+    """Take the chain away: programs, maps, pins. DHCP leases stay in their file."""
     from iovisor_ovn.standalone.process import RunDirectory, take_down  # noqa: PLC0415
 
     with _said():
-        if not take_down(RunDirectory(run_dir)):
+        if not take_down(RunDirectory(run_dir, state_dir)):
             typer.echo(f"nothing runs in {run_dir}")
 
 

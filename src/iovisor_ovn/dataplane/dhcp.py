@@ -15,14 +15,17 @@ A server is known by its number, which its leases carry: it must be the same aft
 import struct
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
 
-from iovisor_ovn.abi import STRUCTS, DhcpState, Limit
+from iovisor_ovn.abi import ABI_VERSION, STRUCTS, DhcpState, Limit
 from iovisor_ovn.dataplane.maps import Map
+from iovisor_ovn.dataplane.program import map_pins
 from iovisor_ovn.errors import MapFullError
 
-__all__ = ["GRACE_S", "DhcpServers", "DhcpSettings", "Lease"]
+__all__ = ["GRACE_S", "DhcpServers", "DhcpSettings", "Lease", "leases_pinned"]
 
 #: How long an entry stays that nothing needs: a CPU may still be looking at it.
 GRACE_S = 1.0
@@ -181,12 +184,8 @@ class DhcpServers:
 
     def leases(self, pool: int | None = None) -> list[Lease]:
         """What is known of addresses, of one pool or of all, those that are free again included."""
-        now_ns = self._clock()
-        found = []
-        for key, value in self._leases.items(locked=True):
-            if (pool is None or _pool_of(key) == pool) and any(value):
-                found.append(_read_lease(key, value, now_ns))
-        return found
+        known = _known(self._leases, self._clock())
+        return [lease for lease in known if pool is None or lease.pool == pool]
 
     def restore(self, leases: Iterable[Lease]) -> int:
         """Put leases back that are not known any more; the number of those that were.
@@ -266,6 +265,19 @@ class DhcpServers:
         for pool in pools:
             if pool in self._settings:
                 self._write(pool, self._settings[pool])
+
+
+def leases_pinned(pin_dir: Path) -> list[Lease]:
+    """What a machine that nobody serves knows of addresses, of all pools."""
+    pin = map_pins(pin_dir, ABI_VERSION) / "dhcp_leases"
+    if not pin.exists():
+        return []
+    with closing(Map.open_pin(pin)) as table:
+        return _known(table, _boot_time_ns())
+
+
+def _known(table: Map, now_ns: int) -> list[Lease]:
+    return [_read_lease(*item, now_ns) for item in table.items(locked=True) if any(item[1])]
 
 
 def _change(table: Map, before: Mapping[bytes, bytes], after: Mapping[bytes, bytes]) -> None:

@@ -308,7 +308,7 @@ class Object:
         nothing is changed; remove ``<pin_dir>/v<abi_version>`` to begin anew. An agent that
         died half-way through pinning is no trouble: what is there is adopted, the rest made.
         """
-        place = Path(pin_dir) / f"v{abi_version}" / "maps"
+        place = map_pins(pin_dir, abi_version)
         place.mkdir(parents=True, exist_ok=True)
         declared = self.declared_maps()
         if names is not None:
@@ -359,6 +359,11 @@ class Object:
             if full_name == name or (name.startswith(".") and full_name.endswith(name)):
                 return handle
         raise DataplaneError(f"{self.path.name} declares no map {name}")
+
+
+def map_pins(pin_dir: str | os.PathLike[str], abi_version: int) -> Path:
+    """Where maps that outlive the agent are pinned under their names."""
+    return Path(pin_dir) / f"v{abi_version}" / "maps"
 
 
 def remove_other_versions(pin_dir: str | os.PathLike[str], abi_version: int) -> list[str]:

@@ -32,11 +32,12 @@ from iovisor_ovn.mainlogic.regularly import COLLECT_EVERY_S, Regularly
 from iovisor_ovn.mainlogic.zones import Zones
 from iovisor_ovn.modules import Emission, emit
 from iovisor_ovn.modules.emission import port_name
-from iovisor_ovn.standalone import ageing, pools
+from iovisor_ovn.standalone import ageing, lease_file, pools
 from iovisor_ovn.standalone.ageing import Ageing
 from iovisor_ovn.standalone.asking import Asking
 from iovisor_ovn.standalone.health import Health
 from iovisor_ovn.standalone.hosts import with_hosts
+from iovisor_ovn.standalone.lease_file import LeaseFile
 from iovisor_ovn.standalone.pools import Pools
 from iovisor_ovn.standalone.promiscuity import Promiscuity
 from iovisor_ovn.standalone.rows import CHASSIS, Keys, Rows, chain_rows, datapath_uuid, differences
@@ -68,7 +69,9 @@ class Device:
 class Chain:
     """One chain on one machine. Call `run`, then `wait`, again and again."""
 
-    def __init__(self, machine: Machine, devices: NetDevices, store: Store) -> None:
+    def __init__(
+        self, machine: Machine, devices: NetDevices, store: Store, leases: LeaseFile
+    ) -> None:
         """Start empty on ``machine``; connections of an earlier chain are adopted with it."""
         self.topology: Topology | None = None
         self.pipeline = Pipeline(machine, extensions=True)
@@ -87,7 +90,7 @@ class Chain:
         self._flow_counts: dict[str, int] = {}
         # Those of an earlier chain are given up when another is in force, not before.
         self._zone_users = frozenset(self._zones.current)
-        self.pools = Pools(DhcpServers(machine.maps), store.pools)
+        self.pools = Pools(DhcpServers(machine.maps), store.pools, leases)
         self.health = Health(self.pipeline, self._health_changed)
         self._asking = Asking(self.pipeline)
         self._pump = PacketPump(
@@ -98,6 +101,7 @@ class Chain:
         self._regular = (
             Regularly(ageing.EVERY_S, lambda: self._ageing.sweep(time.monotonic_ns())),
             Regularly(pools.EVERY_S, self.pools.sweep),
+            Regularly(lease_file.EVERY_S, self.pools.save),
             Regularly(COLLECT_EVERY_S, self.conntrack.collect),
             Regularly(_RETRY_EVERY_S, self._catch_up),
         )
@@ -327,6 +331,8 @@ class Chain:
     def close(self, *, keep: bool) -> None:
         """Let go of everything; ``keep`` leaves the packets flowing."""
         self._pump.close()
+        if self.topology is not None:
+            self.pools.save()
         self.pipeline.close(keep=keep)
         if not keep:
             self._promiscuity.follow(())

@@ -2,28 +2,35 @@
 """Address pools of a chain's DHCP servers: settings into force, leases under lasting numbers.
 
 A module's pool has the same number for as long as there are leases of it, since they carry it: also
-when the module is taken out of the chain and put in again, or a new process takes over.
+when the module is taken out of the chain and put in again, or a new process takes over. What the
+kernel does not know of a module's leases comes from the file when the module comes into force.
 """
 
 from collections.abc import Iterator, Mapping
+
+import ovs.vlog
 
 from iovisor_ovn.abi import Limit
 from iovisor_ovn.config.topology import Dhcp, Topology
 from iovisor_ovn.dataplane.dhcp import DhcpServers, DhcpSettings, Lease
 from iovisor_ovn.errors import MapFullError
+from iovisor_ovn.standalone.lease_file import LeaseFile
 
 __all__ = ["EVERY_S", "Pools"]
 
 #: Leases that nobody can come back to are looked for this often.
 EVERY_S = 60.0
 
+_log = ovs.vlog.Vlog("pools")
+
 
 class Pools:
     """What the machine knows of the DHCP modules of one chain."""
 
-    def __init__(self, servers: DhcpServers, numbers: Mapping[str, int]) -> None:
+    def __init__(self, servers: DhcpServers, numbers: Mapping[str, int], file: LeaseFile) -> None:
         """``numbers`` are those of the process before, by module."""
         self.servers = servers
+        self._file = file
         self.numbers = dict(numbers)
         self._in_force: dict[str, DhcpSettings] = {}
 
@@ -51,7 +58,24 @@ class Pools:
             settings = _settings(dhcp)
             if self._in_force.get(name) != settings:
                 self.servers.put(self.numbers[name], settings)
+                if name not in self._in_force:
+                    self._restore(name)
                 self._in_force[name] = settings
+
+    def _restore(self, name: str) -> None:
+        try:
+            count = self.servers.restore(self._file.of(name, self.numbers[name]))
+        except MapFullError as error:
+            _log.err(f"leases_not_restored module={name} reason={error}")
+        else:
+            _log.info(f"leases_restored module={name} count={count}")
+
+    def save(self) -> None:
+        """Write the leases of all modules in force."""
+        found: dict[str, list[Lease]] = {name: [] for name in self._in_force}
+        for name, lease in self.leases():
+            found[name].append(lease)
+        self._file.save(found)
 
     def leases(self) -> Iterator[tuple[str, Lease]]:
         """Leases with the name of the module that gave them."""

@@ -36,11 +36,13 @@ from iovisor_ovn.config.topology import Topology
 from iovisor_ovn.config.topology_file import read_topology
 from iovisor_ovn.dataplane import check_kernel, mount, unmount
 from iovisor_ovn.dataplane.attach import attached, detach
+from iovisor_ovn.dataplane.dhcp import leases_pinned
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.dataplane.module_device import device_name, remove_device
 from iovisor_ovn.errors import ConfigError, IovisorOvnError
 from iovisor_ovn.modules import emit
 from iovisor_ovn.standalone.chain import Chain
+from iovisor_ovn.standalone.lease_file import LeaseFile
 from iovisor_ovn.standalone.promiscuity import Promiscuity
 from iovisor_ovn.standalone.report import report
 from iovisor_ovn.standalone.store import Store
@@ -50,6 +52,7 @@ __all__ = ["RunDirectory", "apply_file", "ask", "check_file", "run_chain", "take
 
 _log = ovs.vlog.Vlog("standalone")
 _GC_THRESHOLDS = (100_000, 50, 100)
+_RUN, _LIB = Path("/run"), Path("/var/lib")
 #: A process that has taken its chain away is as good as gone.
 _END_MS = 10_000
 #: A process that has the lock listens a few milliseconds later.
@@ -59,9 +62,10 @@ _LISTEN_POLL_S = 0.01
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """The files of a chain."""
+    """The files of a chain; ``kept`` is where those are that outlive it, if anywhere else."""
 
     directory: Path
+    kept: Path | None = None
 
     @property
     def pidfile(self) -> Path:
@@ -82,6 +86,14 @@ class RunDirectory:
     def state(self) -> Path:
         """What the next process has to know."""
         return self.directory / "standalone.json"
+
+    @property
+    def leases(self) -> Path:
+        """Leases of DHCP servers: beside the rest, but for /run, which a reboot empties."""
+        place = self.kept or self.directory
+        if self.kept is None and place.is_relative_to(_RUN):
+            place = _LIB / place.relative_to(_RUN)
+        return place / "standalone.leases"
 
     @property
     def log(self) -> Path:
@@ -234,6 +246,7 @@ def unmount_all(where: RunDirectory) -> bool:
     if not where.pins.exists():
         return False
     with mount(where.pins) as bpffs:
+        _save_leases(where, bpffs.path)
         for attachment in attached(bpffs.path):
             detach(attachment.ifindex, bpffs.path)
         remove_device(device_name(bpffs.path))
@@ -241,6 +254,17 @@ def unmount_all(where: RunDirectory) -> bool:
     with contextlib.suppress(OSError):
         where.pins.rmdir()
     return found
+
+
+def _save_leases(where: RunDirectory, pins: Path) -> None:
+    """Write what clients and the kernel have agreed on since the process died."""
+    numbers = Store(where.state).pools
+    known = leases_pinned(pins)
+    if known:
+        found = {
+            name: [lease for lease in known if lease.pool == pool] for name, pool in numbers.items()
+        }
+        LeaseFile(where.leases).save(found)
 
 
 def run_chain(
@@ -322,7 +346,9 @@ class _Process:
         self._was_there = self._where.pins.exists()
         bpffs = mount(self._where.pins)
         machine = Machine.load(bpffs.path, fast_path=self._fast_path, sharing=True)
-        self._chain = Chain(machine, NetDevices(), Store(self._where.state))
+        self._chain = Chain(
+            machine, NetDevices(), Store(self._where.state), LeaseFile(self._where.leases)
+        )
         deploy(self._chain)
         if self._signalled and not self._was_there:
             raise ConfigError("ended by a signal before the chain worked")

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers of DHCP servers, and which settings are in force."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -10,6 +13,7 @@ from iovisor_ovn.abi import DhcpState, Limit
 from iovisor_ovn.config.topology import Dhcp, Module, Null, Place, Reservation, Topology
 from iovisor_ovn.dataplane.dhcp import DhcpServers, DhcpSettings, Lease
 from iovisor_ovn.errors import MapFullError
+from iovisor_ovn.standalone.lease_file import LeaseFile
 from iovisor_ovn.standalone.pools import Pools
 
 DHCP = Dhcp(
@@ -39,6 +43,10 @@ class _Servers:
     def leases(self) -> list[Lease]:
         return self.known
 
+    def restore(self, leases: Iterable[Lease]) -> int:
+        self.known += leases
+        return len(self.known)
+
     def sweep(self) -> int:
         before = len(self.known)
         self.known = [lease for lease in self.known if lease.pool in self.in_force]
@@ -50,7 +58,7 @@ class _Servers:
 
 def pools(servers: _Servers, **numbers: int) -> Pools:
     """Give the pools of a chain whose last process knew these numbers."""
-    return Pools(cast("DhcpServers", servers), numbers)
+    return Pools(cast("DhcpServers", servers), numbers, LeaseFile(Path("/nonexistent/leases")))
 
 
 def chain(**modules: Dhcp | Null) -> Topology:
@@ -111,3 +119,21 @@ def test_a_number_is_free_when_nothing_is_left_of_its_module() -> None:
     known.put(chain(b=DHCP))
     known.sweep()
     assert known.assign(chain(b=DHCP, c=DHCP)) == {"b": 1, "c": 0}
+
+
+def test_leases_come_back_with_their_module(tmp_path: Path) -> None:
+    """Under the number that it has now, once; those of absent modules stay in the file."""
+    path = tmp_path / "leases"
+    before = _Servers()
+    one = Pools(cast("DhcpServers", before), {"a": 4, "b": 5}, LeaseFile(path))
+    one.put(chain(a=DHCP, b=DHCP))
+    before.known = [lease(4), replace(lease(5), mac="02:00:00:00:00:03")]
+    one.save()
+    after = _Servers()
+    other = Pools(cast("DhcpServers", after), {}, LeaseFile(path))
+    other.assign(chain(b=DHCP))
+    other.put(chain(b=DHCP))
+    other.put(chain(b=DHCP))
+    assert [(known.pool, known.mac) for known in after.known] == [(0, "02:00:00:00:00:03")]
+    other.save()
+    assert [known.mac for known in LeaseFile(path).of("a", 7)] == ["02:00:00:00:00:02"]

@@ -110,6 +110,7 @@ def within(directory: _Directory, write: _Write = False) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     run_program("mount", "-t", "tmpfs", "none", "/run")
+    os.environ["IOVISOR_OVN_STATEDIR"] = "/run"
     page = _page(directory)
     try:
         _make_hosts(page)
@@ -134,6 +135,7 @@ def up(directory: _Directory) -> None:
         raise _refuse(f"{KEPT} exists: an example is up already; `make example-down` removes it")
     if taken := in_use(page.hosts):
         raise _refuse(f"these names are in use on this machine: {', '.join(taken)}")
+    os.environ["IOVISOR_OVN_STATEDIR"] = str(KEPT)
     try:
         _make_hosts(page)
         with Shell(directory) as shell:
