@@ -698,11 +698,8 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 static __always_inline int only_back(const struct machine *m,
 				     const struct work *work, __u32 length)
 {
-	if (work->pos + 1 != length || m->w[W_FLAGS] & FLAG_LOOPBACK ||
-	    list_at(work->list, length) != m->w[W_INPORT])
-		return 0;
-	count_drop(DROP_LOOPBACK);
-	return 1;
+	return work->pos + 1 == length && !(m->w[W_FLAGS] & FLAG_LOOPBACK) &&
+	       list_at(work->list, length) == m->w[W_INPORT];
 }
 
 /* Take up what waits: 1 if nothing does. */
@@ -753,6 +750,12 @@ static __always_inline int resume(struct __sk_buff *skb, struct machine *m)
 		return 0;
 	}
 	m->w[W_OUTPORT] = list_at(index, work->pos);
+	/* Where the packet came from it is not missed. */
+	if (m->w[W_OUTPORT] == m->w[W_INPORT] &&
+	    !(m->w[W_FLAGS] & FLAG_LOOPBACK)) {
+		end_strand(m, 0);
+		return 0;
+	}
 	port = find_port(m);
 	if (port && port->kind != PORT_MULTICAST && m->w[W_OUTPORT])
 		enter_egress(m, port);

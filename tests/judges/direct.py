@@ -253,17 +253,25 @@ class Direct:
         elif port.kind == PortKind.MULTICAST:
             before = dict(state.fields)
             for member in port.members:
+                is_back = self._goes_back(before | {"outport": member})
+                if is_back and len(port.members) > 1:
+                    continue
                 state.fields.clear()
                 state.fields.update(before, outport=member)
-                self._enter_egress(state, self.ports[member])
+                if not is_back:
+                    self._enter_egress(state, self.ports[member])
         else:
             self._enter_egress(state, port)
+
+    @staticmethod
+    def _goes_back(fields: Mapping[str, int]) -> bool:
+        return fields["inport"] == fields["outport"] and not fields["flags"] & 1
 
     def _enter_egress(self, state: _State, port: Port) -> None:
         fields = state.fields
         if port.kind == PortKind.NONE:
             self._drop(Drop.NO_PORT)
-        elif fields["inport"] == fields["outport"] and not fields["flags"] & 1:
+        elif self._goes_back(fields):
             self._drop(Drop.LOOPBACK)
         else:
             fields.update(dict.fromkeys(_REGISTERS, 0))

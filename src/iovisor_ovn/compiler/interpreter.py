@@ -116,8 +116,10 @@ class Interpreter:
             return self._execute(item.pc)
         self._w[Word.OUTPORT], *rest = item.members
         item.members = tuple(rest)
-        if not rest:
+        if not rest or (len(rest) == 1 and self._goes_back(rest[0])):
             self._work.pop()
+        if self._goes_back(self._w[Word.OUTPORT]):
+            raise _EndOfStrand
         return self._enter_egress()
 
     def _visit(self, stage: int) -> None:
@@ -186,11 +188,14 @@ class Interpreter:
             raise _EndOfStrand(Drop.UNKNOWN_PORT)
         return port
 
+    def _goes_back(self, outport: int) -> bool:
+        return self._w[Word.INPORT] == outport and not self._w[Word.FLAGS] & _FLAG_LOOPBACK
+
     def _enter_egress(self) -> None:
         if self._port().kind == PortKind.NONE:
             raise _EndOfStrand(Drop.NO_PORT)
         w = self._w
-        if w[Word.INPORT] == w[Word.OUTPORT] and not w[Word.FLAGS] & _FLAG_LOOPBACK:
+        if self._goes_back(w[Word.OUTPORT]):
             raise _EndOfStrand(Drop.LOOPBACK)
         w[Word.CT_ZONE] = 0
         w[_REGISTERS] = [0] * len(w[_REGISTERS])

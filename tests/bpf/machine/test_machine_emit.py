@@ -176,6 +176,15 @@ def group(rig: Rig, dp: Datapath, *members: int) -> None:
     dp.port(FLOOD, kind=PortKind.MULTICAST, list=rig.write_list(members))
 
 
+def test_flood_does_not_miss_where_it_came_from(rig: Rig) -> None:
+    """What a group's member is not given back is no lost packet, wherever it stands."""
+    dp = switch(rig, *to(FLOOD))
+    dp.port(2, kind=PortKind.NONE)
+    for members in ((1, 2), (2, 1), (1,)):
+        group(rig, dp, *members)
+        assert rig.run(FRAME, rig.wires[0]).drops == ({Drop.NO_PORT: 1} if 2 in members else {})
+
+
 def test_group_reaches_each_member_once_but_not_the_sender(rig: Rig) -> None:
     """All but the last leave as copies; what the program itself returns is the last."""
     dp = switch(rig, *to(FLOOD))
