@@ -25,7 +25,7 @@ from differential.trace import has_solicitation, predict
 from differential.traffic import Traffic
 from iovisor_ovn.demo.hypervisor import Hypervisor
 from iovisor_ovn.demo.places import sweep
-from iovisor_ovn.demo.processes import NotInTime
+from iovisor_ovn.demo.processes import CommandFailed, NotInTime
 from iovisor_ovn.demo.releases import INSTALLED, RELEASES, find_release
 
 __all__ = ["Comparison", "Report", "compare", "show"]
@@ -128,8 +128,10 @@ class Comparison:
         central, plugged = self._arena.ours.central, self._arena.plugged
         try:
             found = predict(central, step.port, step.frames[0], plugged)
-        except NotInTime:
-            # It follows a loop of routers up to the TTL, and copies in it without end.
+        except (NotInTime, CommandFailed) as error:
+            if isinstance(error, CommandFailed) and error.status >= 0:
+                raise
+            # A loop of routers in which a packet multiplies: it takes too long, or its stack is full.
             self._report.explained["ovn-trace did not come to an end"] += 1
             return None
         # ovn-trace lets everything through port security.
