@@ -131,7 +131,7 @@ class Comparison:
         except (NotInTime, CommandFailed) as error:
             if isinstance(error, CommandFailed) and error.status >= 0:
                 raise
-            # A loop of routers in which a packet multiplies: it takes too long, or its stack is full.
+            # A packet multiplies in a loop of routers: it takes too long, or its stack is full.
             self._report.explained["ovn-trace did not come to an end"] += 1
             return None
         # ovn-trace lets everything through port security.
