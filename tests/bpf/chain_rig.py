@@ -25,6 +25,7 @@ from iovisor_ovn.config.topology import (
     Topology,
 )
 from iovisor_ovn.dataplane.machine import Machine
+from iovisor_ovn.standalone.asking import ASK_EVERY_S
 from iovisor_ovn.standalone.chain import Chain
 from iovisor_ovn.standalone.lease_file import LeaseFile
 from iovisor_ovn.standalone.store import Store
@@ -89,7 +90,9 @@ class ChainRig:
         """Load the object and make wires."""
         self.namespace = namespace
         self.mode = "replay" if fast_path else "walk"
-        self.machine = Machine.load(pin_dir, path=path, fast_path=fast_path)
+        self.machine = Machine.load(
+            pin_dir, path=path, fast_path=fast_path, ask_every_s=ASK_EVERY_S
+        )
         with inside(namespace):
             Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
             run_ip("link", "set", "lo", "up")
@@ -121,8 +124,14 @@ class ChainRig:
             self.chain.apply(NOTHING)
             self.chain.apply(topology)
         self.chain._asking.sweep(time.monotonic_ns())
+        self.forget_questions()
         self.chain.run()
         self.received()
+
+    def forget_questions(self) -> None:
+        """Let neighbours be asked for as if nobody had just done so."""
+        table = self.machine.maps["asked"]
+        table.delete_many(b"".join(table.keys()))
 
     def apply(self, topology: Topology) -> None:
         """Change to a topology."""

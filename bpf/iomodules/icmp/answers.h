@@ -20,6 +20,9 @@ int answer_reset(struct __sk_buff *skb, __u32 back);
 int answer_abort(struct __sk_buff *skb, __u32 back);
 int answer_seal(struct __sk_buff *skb, __u32 at);
 
+/* Whether the neighbour is to be asked for, not having been asked for lately. */
+int may_ask(__u32 verb);
+
 /* Hand the packet itself to the agent, which sends it when the MAC is known. */
 int answer_hold(struct __sk_buff *skb, __u32 verb);
 

@@ -105,10 +105,11 @@ __noinline int generate_queue(struct __sk_buff *skb, __u32 verb, __u32 pc)
 	g->w[W_ETH_TYPE_TCI] = tag_of(m->w, verb);
 	/* As with a controller: the packet's own way does not depend on it. */
 	result = compose(skb, m, verb);
-	if (!result) {
+	if (!result && (verb == OP_GEN_ARP || verb == OP_GEN_ND_NS)) {
+		m->gen_tail += may_ask(verb);
+		result = answer_hold(skb, verb);
+	} else if (!result) {
 		m->gen_tail++;
-		if (verb == OP_GEN_ARP || verb == OP_GEN_ND_NS)
-			result = answer_hold(skb, verb);
 	}
 	if (result < 0)
 		count_drop(-result & 0x3f);

@@ -3,6 +3,40 @@
 #include "iomodules/icmp/answers.h"
 #include "iomodules/icmp/icmp_maps.h"
 
+/* How long a question is waited for; 0: each packet asks, as ovn-controller's. */
+const volatile __u64 ask_every_ns = 0;
+
+/* What the flows resolve: reg0 or xxreg0, behind outport. */
+static __always_inline void next_hop(const struct machine *m, __u32 verb,
+				     struct neigh_key *key)
+{
+	int is_ip4 = verb == OP_GEN_ARP;
+
+	key->dp = m->w[W_DATAPATH];
+	key->port = m->w[W_OUTPORT];
+	key->ip[0] = is_ip4 ? 0 : m->w[W_REG0];
+	key->ip[1] = is_ip4 ? 0 : m->w[W_REG1];
+	key->ip[2] = is_ip4 ? 0 : m->w[W_REG2];
+	key->ip[3] = is_ip4 ? m->w[W_REG0] : m->w[W_REG3];
+}
+
+__noinline int may_ask(__u32 verb)
+{
+	struct machine *m = machine();
+	struct neigh_key key = {};
+	__u64 now, *last;
+
+	if (!ask_every_ns || !m)
+		return 1;
+	next_hop(m, verb, &key);
+	now = bpf_ktime_get_ns();
+	last = bpf_map_lookup_elem(&asked, &key);
+	if (last && now - *last < ask_every_ns)
+		return 0;
+	bpf_map_update_elem(&asked, &key, &now, BPF_ANY);
+	return 1;
+}
+
 /*
  * Give the packet itself to the agent: for a service (OP_PUNT), or until the
  * neighbour is known, whose key is what the flows resolve: reg0 or reg0-3 behind
@@ -13,6 +47,7 @@ __noinline int answer_hold(struct __sk_buff *skb, __u32 verb)
 	struct machine *m = machine();
 	__u32 zero = 0, n = skb->len;
 	struct event *event;
+	struct neigh_key key;
 	struct hold *hold;
 
 	hold = bpf_map_lookup_elem(&holds, &zero);
@@ -29,10 +64,8 @@ __noinline int answer_hold(struct __sk_buff *skb, __u32 verb)
 	event->len = n;
 	event->dp = m->w[W_DATAPATH];
 	event->port = m->w[verb == OP_PUNT ? W_INPORT : W_OUTPORT];
-	event->ip[0] = verb == OP_GEN_ARP ? 0 : m->w[W_REG0];
-	event->ip[1] = verb == OP_GEN_ARP ? 0 : m->w[W_REG1];
-	event->ip[2] = verb == OP_GEN_ARP ? 0 : m->w[W_REG2];
-	event->ip[3] = verb == OP_GEN_ARP ? m->w[W_REG0] : m->w[W_REG3];
+	next_hop(m, verb, &key);
+	__builtin_memcpy(event->ip, key.ip, sizeof(key.ip));
 	event->gso_size = skb->gso_size;
 	event->partial = is_partial(skb, m);
 	keep_words(event->words, m->w);

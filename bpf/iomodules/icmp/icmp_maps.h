@@ -20,3 +20,16 @@ struct {
 	__type(key, __u32);
 	__type(value, struct hold);
 } holds SEC(".maps");
+
+/*
+ * Key: a next hop that is not known. Value: when it was asked for last, in
+ * nanoseconds of CLOCK_MONOTONIC. Written by may_ask() and by the agent, read by
+ * may_ask(), where there is a limit. One for each next hop that packets may
+ * wait for, four times; when full, the oldest goes and may be asked for again.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct neigh_key);
+	__type(value, __u64);
+} asked SEC(".maps");

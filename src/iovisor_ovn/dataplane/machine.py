@@ -110,11 +110,12 @@ class Machine:
     def load(
         cls, pin_dir: str | os.PathLike[str], max_entries: Mapping[str, int] | None = None,
         path: Path = OBJECT_PATH, *, fast_path: bool = True, sharing: bool = False,
+        ask_every_s: int = 0,
     ) -> Self:  # fmt: skip
         """Load the object; adopt lasting maps pinned under ``pin_dir``, make the others.
 
         Without ``fast_path`` every packet walks over all stages. ``sharing``: devices may be
-        attached as shared.
+        attached as shared. ``ask_every_s``: packets for an unknown neighbour ask for it so seldom.
 
         Raises ProgramLoadError, DataplaneError (object missing: ``make build``).
         """
@@ -122,7 +123,9 @@ class Machine:
             raise DataplaneError(f"{path} is missing: run `make build`")
         with Object.open(path) as machine:
             machine.set_max_entries(max_entries or {})
-            machine.set_rodata({"fast_path": int(fast_path)})
+            machine.set_rodata(
+                {"fast_path": int(fast_path), "ask_every_ns": ask_every_s * 1_000_000_000}
+            )
             if sharing:
                 machine.want("egress")
             adoption = machine.adopt_or_create(pin_dir, ABI_VERSION, LASTING_MAPS)

@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["HOLD_S", "Held", "HoldQueue", "Hop", "Patience", "complete_checksum",
-       "held_per_hop"]  # fmt: skip
+__all__ = ["HOLD_S", "MAX_BYTES", "MAX_HOPS", "Held", "HoldQueue", "Hop", "Patience",
+       "complete_checksum", "held_per_hop"]  # fmt: skip
 
 HOLD_S = 10.0
-#: Next hops with packets waiting; beyond it new ones are refused (a scan must not eat memory).
+#: Next hops with packets waiting, and bytes of all these packets; beyond it new ones are refused (a
+#: scan must not eat memory).
 MAX_HOPS = 1000
+MAX_BYTES = 16 << 20
 
 Hop = tuple[int, int, int]  # datapath index, logical port key, address
 
@@ -34,12 +36,14 @@ class Held:
 class Patience:
     """How a next hop's packets wait: for ``hold_s`` seconds, of the latest one or of the first.
 
-    With ``ask_every_s`` the next hop is asked for again so often meanwhile.
+    With ``ask_every_s`` the next hop is asked for again so often meanwhile. With ``most_bytes`` so
+    many wait for a next hop, not so many packets as for ovn-controller.
     """
 
     hold_s: float = HOLD_S
     from_latest: bool = True
     ask_every_s: float | None = None
+    most_bytes: int | None = None
 
 
 @dataclass(slots=True)
@@ -49,6 +53,7 @@ class _Queue:
     due: float
     ask_at: float | None
     held: deque[Held] = field(default_factory=deque)
+    size: int = 0
 
     @property
     def next_s(self) -> float:
@@ -82,28 +87,46 @@ class HoldQueue:
         self._waiting: dict[Hop, _Queue] = {}
         self.most_per_hop = held_per_hop("main")
         self.dropped = 0
+        self._size = 0
 
     def hold(self, hop: Hop, frame: bytes, words: tuple[int, ...], now: float) -> None:
         """Keep a packet; the oldest of a full queue makes room."""
         queue = self._waiting.get(hop)
+        is_too_much = queue is None and len(self._waiting) >= MAX_HOPS
+        if is_too_much or self._size + len(frame) > MAX_BYTES:
+            self.dropped += 1
+            return
         if queue is None:
-            if len(self._waiting) >= MAX_HOPS:
-                self.dropped += 1
-                return
             every_s = self._patience.ask_every_s
             ask_at = None if every_s is None else now + every_s
             queue = self._waiting[hop] = _Queue(now + self._patience.hold_s, ask_at)
-        while len(queue.held) >= self.most_per_hop:
-            queue.held.popleft()
+        while self._is_full(queue, len(frame)):
+            self._count(queue, -len(queue.held.popleft().frame))
             self.dropped += 1
         queue.held.append(Held(frame, words))
+        self._count(queue, len(frame))
         if self._patience.from_latest:
             queue.due = now + self._patience.hold_s
 
+    def _is_full(self, queue: _Queue, more: int) -> bool:
+        if self._patience.most_bytes is None:
+            return len(queue.held) >= self.most_per_hop
+        return bool(queue.held) and queue.size + more > self._patience.most_bytes
+
+    def _count(self, queue: _Queue, size: int) -> None:
+        queue.size += size
+        self._size += size
+
+    def _take_out(self, hop: Hop) -> Sequence[Held]:
+        queue = self._waiting.pop(hop, None)
+        if queue is None:
+            return ()
+        self._size -= queue.size
+        return queue.held
+
     def resolved(self, hop: Hop, mac: int) -> None:
         """The MAC address of a next hop is known: let its packets go, oldest first."""
-        queue = self._waiting.pop(hop, None)
-        for held in queue.held if queue else ():
+        for held in self._take_out(hop):
             self._send(held.frame, held.words, mac)
 
     def forget(self, datapath: int) -> None:
@@ -122,9 +145,9 @@ class HoldQueue:
                 self._ask(hop)
 
     def _give_up(self, hop: Hop) -> Sequence[Held]:
-        held = self._waiting.pop(hop).held
+        held = self._take_out(hop)
         self.dropped += len(held)
-        return tuple(held)
+        return held
 
     @property
     def next_due(self) -> float | None:

@@ -10,6 +10,7 @@ Three times, a second apart:
 Questions are put into the machine where the flows' own go out, so that they take the same way.
 """
 
+import struct
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,17 +30,20 @@ from iovisor_ovn.modules.emission import Speaker, port_name
 from iovisor_ovn.services.asking import ask_arp, ask_nd
 from iovisor_ovn.services.holding import Held, HoldQueue, Hop, Patience
 
-__all__ = ["Asking"]
+__all__ = ["ASK_EVERY_S", "Asking"]
 
 _log = ovs.vlog.Vlog("asking")
 
 _TIMES = 3
-_PAUSE_S = 1.0
+#: RFC 1122, 2.3.2.1: no more than one question a second for each neighbour.
+ASK_EVERY_S = 1
 #: A neighbour that is in use is asked when it has not spoken for so long.
 _TRUST_S = 30.0
 #: Used within so many seconds: in use. The machine notes a use to a second.
 _IN_USE_S = 10.0
 _LOOK_EVERY_S = 5.0
+#: Of packets that wait for one neighbour, as Linux's unres_qlen_bytes.
+_MOST_BYTES = 212_992
 _SECOND_NS = 1_000_000_000
 _LOOPBACK = 1  # flags.loopback
 _STATE_WORDS = 24
@@ -86,13 +90,18 @@ class Asking:
 
     def hold(self, send: Send) -> HoldQueue:
         """The queue of packets that wait for neighbours."""
-        patience = Patience(_TIMES * _PAUSE_S, from_latest=False, ask_every_s=_PAUSE_S)
+        patience = Patience(
+            _TIMES * ASK_EVERY_S, from_latest=False, ask_every_s=ASK_EVERY_S, most_bytes=_MOST_BYTES
+        )
         return HoldQueue(send, patience, self._ask_again, self._unreachable)
 
     # -- packets that wait ---------------------------------------------------------------
 
     def _ask_again(self, hop: Hop) -> None:
         index, port, address = hop
+        words = tuple(address >> shift & _32_BITS for shift in (96, 64, 32, 0))
+        now = struct.pack("=Q", time.monotonic_ns())
+        self._machine.maps["asked"].update(_KEY.pack(dp=index, port=port, ip=words), now)
         self._ask(index, port, address, 0)
 
     def _unreachable(self, hop: Hop, packets: Sequence[Held]) -> None:
@@ -114,7 +123,7 @@ class Asking:
         now = time.monotonic()
         if now >= self._due:
             self.sweep(time.monotonic_ns())
-            self._due = now + (_PAUSE_S if self._doubts else _LOOK_EVERY_S)
+            self._due = now + (ASK_EVERY_S if self._doubts else _LOOK_EVERY_S)
 
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Wake the poller when :meth:`run` has something to do."""
@@ -154,7 +163,7 @@ class Asking:
             _log.info(f"neighbour_silent datapath={index} port={port} address={_ip(address)}")
             return
         doubt.asked += 1
-        doubt.next_ns = now_ns + int(_PAUSE_S * _SECOND_NS)
+        doubt.next_ns = now_ns + int(ASK_EVERY_S * _SECOND_NS)
         if not self._ask(index, port, address, mac if doubt.asked < _TIMES else 0):
             del self._doubts[key]
 

@@ -41,6 +41,7 @@ from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.dataplane.module_device import device_name, remove_device
 from iovisor_ovn.errors import ConfigError, IovisorOvnError
 from iovisor_ovn.modules import emit
+from iovisor_ovn.standalone.asking import ASK_EVERY_S
 from iovisor_ovn.standalone.chain import Chain
 from iovisor_ovn.standalone.lease_file import LeaseFile
 from iovisor_ovn.standalone.promiscuity import Promiscuity
@@ -345,7 +346,9 @@ class _Process:
         # Its links may be in another namespace, its devices gone: connections and leases are there.
         self._was_there = self._where.pins.exists()
         bpffs = mount(self._where.pins)
-        machine = Machine.load(bpffs.path, fast_path=self._fast_path, sharing=True)
+        machine = Machine.load(
+            bpffs.path, fast_path=self._fast_path, sharing=True, ask_every_s=ASK_EVERY_S
+        )
         self._chain = Chain(
             machine, NetDevices(), Store(self._where.state), LeaseFile(self._where.leases)
         )

@@ -404,6 +404,17 @@ def test_packet_waits_for_its_neighbour(router: ChainRig) -> None:
     assert router.always(0, arrives(0, packet)) == {1: [expected]}
 
 
+def test_burst_waits_and_asks_once(router: ChainRig) -> None:
+    """All of it leaves in order; the question is asked once, for each next hop."""
+    burst = [udp("10.0.0.2", "10.0.1.77", id=number) for number in range(50)]
+    sent = [router.send(0, arrives(0, packet)) for packet in burst]
+    assert sent == [{1: [asks(1, "10.0.1.1", "10.0.1.77")]}, *[{}] * 49]
+    other = udp("10.0.0.2", "10.0.1.78")
+    assert router.send(0, arrives(0, other)) == {1: [asks(1, "10.0.1.1", "10.0.1.78")]}
+    expected = [leaves(1, forwarded(packet), 77) for packet in burst]
+    assert router.send(1, reply(1, "10.0.1.77", "10.0.1.1", 77)) == {1: expected}
+
+
 def test_router_asks_with_the_address_of_its_port(router: ChainRig) -> None:
     """For a next hop, for the destination itself on link, with another port's if it has none."""
     for destination, port, spa, tpa in (
@@ -510,7 +521,7 @@ def test_sender_is_told_that_nobody_answers(router: ChainRig) -> None:
     question = asks(1, "10.0.1.1", "10.0.1.77")
     first, second = udp("10.0.0.2", "10.0.1.77", id=1), udp("192.168.5.9", "10.0.1.77", id=2)
     assert router.send(0, arrives(0, first)) == {1: [question]}
-    router.send(2, arrives(2, second))
+    assert router.send(2, arrives(2, second)) == {}
     assert router.wait_for_neighbours(0.9) == {}
     assert router.wait_for_neighbours(1.1) == {1: [question]}
     assert router.wait_for_neighbours(2.2) == {1: [question]}
@@ -520,6 +531,7 @@ def test_sender_is_told_that_nobody_answers(router: ChainRig) -> None:
     }
     assert router.wait_for_neighbours(60) == {}
     # The next packet begins anew.
+    router.forget_questions()
     assert router.send(0, arrives(0, first)) == {1: [question]}
 
 

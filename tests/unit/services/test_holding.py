@@ -13,6 +13,7 @@ from scapy.packet import Packet, Raw
 
 from iovisor_ovn.services.holding import (
     HOLD_S,
+    MAX_BYTES,
     MAX_HOPS,
     HoldQueue,
     Hop,
@@ -30,6 +31,36 @@ _ETHER = Ether(src="00:00:00:00:00:01", dst="00:00:00:00:00:02")
 def _queue() -> tuple[HoldQueue, list[tuple[bytes, tuple[int, ...], int]]]:
     sent: list[tuple[bytes, tuple[int, ...], int]] = []
     return HoldQueue(lambda *what: sent.append(what)), sent
+
+
+def test_queue_may_be_bounded_by_bytes() -> None:
+    """The latest that fit are kept, and one that is larger alone."""
+    sent: list[bytes] = []
+    queue = HoldQueue(lambda frame, _words, _mac: sent.append(frame), Patience(most_bytes=100))
+    for number in range(12):
+        queue.hold(HOP, bytes([number]) * 10, WORDS, 0)
+    queue.resolved(HOP, 1)
+    assert sent == [bytes([number]) * 10 for number in range(2, 12)]
+    queue.hold(HOP, b"large" * 30, WORDS, 0)
+    queue.resolved(HOP, 1)
+    assert sent[-1] == b"large" * 30
+    assert queue.dropped == 2
+
+
+def test_all_packets_together_are_bounded() -> None:
+    """By bytes; what was let go or given up makes room."""
+    queue, sent = _queue()
+    frame = bytes(MAX_BYTES // 4)
+    for number in range(5):
+        queue.hold((1, 2, number), frame, WORDS, 0)
+    assert (len(queue), queue.dropped) == (4, 1)
+    queue.resolved((1, 2, 0), 1)
+    queue.hold((1, 2, 5), frame, WORDS, 0)
+    queue.expire(HOLD_S)
+    assert (len(queue), len(sent)) == (0, 1)
+    for number in range(4):
+        queue.hold((1, 2, number), frame, WORDS, 0)
+    assert len(queue) == 4
 
 
 def test_answer_lets_packets_go_oldest_first() -> None:
