@@ -14,13 +14,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-__all__ = ["BACK", "FLOOD", "REJECT", "Emission", "Flow", "FlowList", "Neighbour", "Peer",
-       "Speaker", "answer_arp", "braces", "link_counter", "port_name", "quoted"]  # fmt: skip
+__all__ = ["BACK", "FLOOD", "FOR_MANY", "NOT_ANSWERED", "REJECT", "Emission", "Flow", "FlowList",
+       "Neighbour", "Peer", "Speaker", "answer_arp", "braces", "link_counter", "port_name",
+       "quoted"]  # fmt: skip
 
 #: What sends a packet back by the port that it came by.
 BACK = "outport = inport; flags.loopback = 1; output;"
 #: What tells its sender that it is refused: a reset, or an ICMP error.
 REJECT = f"reject {{ {BACK} }};"
+#: Frames and packets for more than one: not forwarded by routers (RFC 1812, 5.3.4), not answered by
+#: errors (RFC 1122, 3.2.2; RFC 4443, 2.4).
+FOR_MANY = "(ip && eth.mcast) || ip4.dst == {224.0.0.0/4, 255.255.255.255} || ip6.dst == ff00::/8"
+#: Packets that are about others, or not the first part: not answered by errors (RFC 1812, 4.3.2.7).
+NOT_ANSWERED = (
+    "(icmp4 && icmp4.type == {3, 4, 5, 11, 12}) || (icmp6 && icmp6.type == {1, 2, 3, 4, 137})"
+    " || ip.later_frag"
+)
 #: The multicast group of all ports of a module.
 FLOOD = "_MC_flood"
 

@@ -7,6 +7,7 @@
     TRACK    ct_next for what a stateful rule may be about
     RULES    answers and what is related to allowed connections; then rule by rule
     PASS     commit new connections, out
+    REFUSE   an answer to what a rule rejects, where one may be given
 
 What rules do follows OVN's ACLs (ovn-nb(5)): `allow-related` lets a whole connection pass, `allow`
 the packet alone, `reject` answers with a reset or an ICMP error. Packets of the side that opened
@@ -37,14 +38,22 @@ from iovisor_ovn.language import (
     parse_match,
     print_match,
 )
-from iovisor_ovn.modules.emission import REJECT, Emission, FlowList, port_name
+from iovisor_ovn.modules.emission import (
+    FOR_MANY,
+    NOT_ANSWERED,
+    REJECT,
+    Emission,
+    FlowList,
+    port_name,
+)
 
 __all__ = ["emit_firewall", "rule_match"]
 
-_DIRECT, _TRACK, _RULES, _PASS = range(4)
+_DIRECT, _TRACK, _RULES, _PASS, _REFUSE = range(5)
 _FIRST_RULE = 30_000
 _DEFAULT = 5
 _NEIGHBOURS = "nd || nd_rs || nd_ra"
+_TO_REFUSE = f"next(pipeline=ingress, table={_REFUSE});"
 _BLOCK = "ct_commit { ct_mark.blocked = 1; };"
 _COMMIT = "reg0[1]"
 #: Packets of a connection that was let in, from the side that opened it.
@@ -126,6 +135,8 @@ def emit_firewall(name: str, firewall: Firewall) -> Emission:
     if is_stateful:
         flows.add(_PASS, 50, f"{_COMMIT} == 1", "ct_commit { ct_mark.blocked = 0; }; output;")
     flows.add(_PASS, 0, "1", "output;")
+    flows.add(_REFUSE, 50, f"{FOR_MANY} || {NOT_ANSWERED}", "drop;")
+    flows.add(_REFUSE, 0, "1", REJECT)
     flows.deliver()
     return flows.emission(has_zones=is_stateful)
 
@@ -158,7 +169,7 @@ def _judge(flows: FlowList, rule: _Rule, *, is_stateful: bool) -> None:
         flows.add(_RULES, priority, f"{_GOES_ON} && ({match})", f"{count} next;")
         flows.add(_RULES, priority, f"!ct.trk && ({match})", f"{count} next;")
     else:
-        refuse = f"{count} {REJECT if rule.action == 'reject' else ''}"
+        refuse = f"{count} {_TO_REFUSE if rule.action == 'reject' else ''}"
         if not is_stateful:
             flows.add(_RULES, priority, match, refuse)
             return

@@ -32,6 +32,8 @@ from ipaddress import (
 from iovisor_ovn.config.topology import Route, Router, RouterInterface
 from iovisor_ovn.modules.emission import (
     BACK,
+    FOR_MANY,
+    NOT_ANSWERED,
     Emission,
     FlowList,
     Neighbour,
@@ -53,12 +55,6 @@ _MARTIAN = (
     " || ip4.dst == {0.0.0.0/8, 127.0.0.0/8}"
     " || ip6.src == {::, ::1, ff00::/8} || ip6.dst == {::, ::1}"
 )
-#: Frames and packets for more than one are not forwarded (RFC 1812, 5.3.4).
-_FOR_MANY = "(ip && eth.mcast) || ip4.dst == {224.0.0.0/4, 255.255.255.255} || ip6.dst == ff00::/8"
-#: ICMP messages that must not be answered by an error (RFC 1812 4.3.2.7, RFC 4443 2.4).
-_NO_ERROR4 = "icmp4 && icmp4.type == {3, 4, 5, 11, 12}"
-_NO_ERROR6 = "icmp6 && icmp6.type == {1, 2, 3, 4, 137}"
-_NOT_ANSWERED = f"({_NO_ERROR4}) || ({_NO_ERROR6}) || ip.later_frag"
 _TO_ROUTE = f"next(pipeline=ingress, table={_ROUTE});"
 
 _Address = IPv4Address | IPv6Address
@@ -281,7 +277,7 @@ def _input_packets(
 ) -> None:
     """Packets for the router itself, and such as no router forwards."""
     flows.add(_INPUT, 100, _MARTIAN, "drop;")
-    flows.add(_INPUT, 95, _FOR_MANY, "drop;")
+    flows.add(_INPUT, 95, FOR_MANY, "drop;")
     four: set[IPv4Address] = set()
     six: set[IPv6Address] = set()
     for port in ports:
@@ -318,7 +314,7 @@ def _input_packets(
         _own_address(flows, 6, str(own6))
     flows.add(_INPUT, 57, "ip6.dst == fe80::/10", "drop;")
     # Beyond the scope of the source address (RFC 4007, 9).
-    flows.add(_INPUT, 56, f"ip6.src == fe80::/10 && ({_NOT_ANSWERED})", "drop;")
+    flows.add(_INPUT, 56, f"ip6.src == fe80::/10 && ({NOT_ANSWERED})", "drop;")
     _errors(flows, _INPUT, 55, "ip6.src == fe80::/10", answers, ((3, 0), (1, 2)), versions=(6,))
     flows.add(_INPUT, 0, "ip", "next;")
 
@@ -379,7 +375,7 @@ def _errors(flows: FlowList, table: int, priority: int, match: str, answers: _An
 
 
 def _ttl(flows: FlowList, answers: _AnswersByPort) -> None:
-    flows.add(_INPUT, 50, f"ip.ttl == {{0, 1}} && ({_NOT_ANSWERED})", "drop;")
+    flows.add(_INPUT, 50, f"ip.ttl == {{0, 1}} && ({NOT_ANSWERED})", "drop;")
     _errors(flows, _INPUT, 40, "ip.ttl == {0, 1}", answers, ((11, 0), (3, 0)))
     flows.add(_INPUT, 30, "ip.ttl == {0, 1}", "drop;")
 
@@ -422,7 +418,7 @@ def _tell(flows: FlowList, table: int, ports: Sequence[RouterInterface], answers
     """What goes no further: its sender is told, unless that is the router or may not be told."""
     for version, own in _own_texts(ports).items():
         flows.add(table, 5, f"ip{version}.src == {own}", "drop;")
-    flows.add(table, 5, _NOT_ANSWERED, "drop;")
+    flows.add(table, 5, NOT_ANSWERED, "drop;")
     _errors(flows, table, 3, "1", answers, codes)
     flows.add(table, 0, "1", "drop;")
 
@@ -459,7 +455,7 @@ def _send(flows: FlowList, ports: Sequence[RouterInterface], answers: _AnswersBy
     for mtu in sorted({port.mtu for port in ports if port.mtu is not None}):
         there = braces(flows.port(port.name) for port in ports if port.mtu == mtu)
         match = f"reg9[0] && outport == {there}"
-        flows.add(_SEND, 90, f"{match} && ({_NOT_ANSWERED})", "drop;")
+        flows.add(_SEND, 90, f"{match} && ({NOT_ANSWERED})", "drop;")
         extra = (f" icmp4.frag_mtu = {mtu};", f" icmp6.frag_mtu = {mtu};")
         _errors(flows, _SEND, 80, match, answers, ((3, 4), (2, 0)), extra, "_error")
         flows.add(_SEND, 70, match, "drop;")

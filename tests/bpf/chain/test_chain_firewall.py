@@ -5,7 +5,13 @@ from typing import Any, Literal
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6ND_NS, IPv6
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6EchoRequest,
+    ICMPv6ND_NS,
+    ICMPv6PacketTooBig,
+    IPv6,
+)
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
@@ -190,6 +196,29 @@ def test_refused_sender_is_told(
         # Errors about errors would go on for ever.
         assert rig.send(wire, send(tcp("R"))) == {}
         assert rig.send(wire, send(IP(src=INSIDE, dst=OUTSIDE) / ICMP(type=3) / packet)) == {}
+
+
+QUESTION = IP(src=INSIDE, dst=OUTSIDE) / UDP() / DATA
+_TO_HOST = Ether(dst="02:00:00:00:00:0b")
+UNANSWERED = [
+    ("to all", Ether(dst="ff:ff:ff:ff:ff:ff") / IP(src=INSIDE, dst="255.255.255.255") / UDP()),
+    ("to a network", Ether(dst="ff:ff:ff:ff:ff:ff") / IP(src=INSIDE, dst="10.0.0.255") / UDP()),
+    ("to a group", Ether(dst="01:00:5e:00:00:05") / IP(src=INSIDE, dst="224.0.0.5") / UDP()),
+    ("to an IPv6 group",
+     Ether(dst="33:33:00:00:00:05") / IPv6(src="fd00::1", dst="ff02::5") / UDP()),
+    ("TTL exceeded", _TO_HOST / IP(src=INSIDE, dst=OUTSIDE) / ICMP(type=11) / QUESTION),
+    ("redirect", _TO_HOST / IP(src=INSIDE, dst=OUTSIDE) / ICMP(type=5) / QUESTION),
+    ("too big", _TO_HOST / IPv6(src="fd00::1", dst="fd00::2") / ICMPv6PacketTooBig() / DATA),
+    ("fragment", _TO_HOST / IP(src=INSIDE, dst=OUTSIDE, frag=9, proto=17) / DATA),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("frame", [f for _n, f in UNANSWERED], ids=[n for n, _f in UNANSWERED])
+def test_refused_in_silence(rig: ChainRig, frame: Packet) -> None:
+    """What hosts and routers must not answer by an error (RFC 1122, 3.2.2; RFC 4443, 2.4)."""
+    rig.fresh(firewall("reject"))
+    frame.src = "02:00:00:00:00:0a"
+    assert rig.send(0, bytes(frame)) == {}
 
 
 def _only(got: Output, wire: int) -> Packet:
