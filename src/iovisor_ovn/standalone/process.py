@@ -171,11 +171,7 @@ def _receive(line: socket.socket) -> Any:
 
 def check_file(file: Path) -> Topology:
     """Read a chain's file and work out its flows. Raises TopologyError, ConfigError."""
-    return _checked(_text_of(file), file)
-
-
-def _checked(text: str, file: Path) -> Topology:
-    topology = read_topology(text, str(file), file.parent.resolve())
+    topology = read_topology(_text_of(file), str(file), file.parent.resolve())
     emit(topology)
     return topology
 
@@ -183,8 +179,17 @@ def _checked(text: str, file: Path) -> Topology:
 def apply_file(where: RunDirectory, file: Path) -> None:
     """Change the running chain to a file. Raises ConfigError with all that is wrong."""
     text = _text_of(file)  # once: it may be a pipe
-    _checked(text, file)
-    ask(where, "standalone/apply", str(file), str(file.parent.resolve()), text)
+    if not where.directory.is_dir():
+        raise ConfigError(f"no chain runs in {where.directory}")
+    # Not in the request, whose reader takes a second for 100 KB.
+    copy = where.directory / f"apply-{os.getpid()}.yaml"
+    try:
+        copy.write_text(text)
+        ask(where, "standalone/apply", str(file), str(file.parent.resolve()), str(copy))
+    except OSError as error:
+        raise ConfigError(f"{copy}: {error}") from error
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def take_down(where: RunDirectory) -> bool:
@@ -355,7 +360,7 @@ class _Process:
         deploy(self._chain)
         if self._signalled and not self._was_there:
             raise ConfigError("ended by a signal before the chain worked")
-        ovs.unixctl.command_register("standalone/apply", "SOURCE DIRECTORY TEXT", 3, 3,
+        ovs.unixctl.command_register("standalone/apply", "SOURCE DIRECTORY FILE", 3, 3,
                                      self._on_apply, None)  # fmt: skip
         ovs.unixctl.command_register("standalone/show", "", 0, 0, self._on_show, None)
         ovs.unixctl.command_register("standalone/down", "", 0, 0, self._on_down, None)
@@ -412,8 +417,9 @@ class _Process:
 
     def _on_apply(self, connection: UnixctlConnection, arguments: list[str], _aux: object) -> None:
         assert self._chain is not None
-        source, directory, text = arguments
+        source, directory, copy = arguments
         try:
+            text = Path(copy).read_text()
             self._chain.apply(read_topology(text, source, Path(directory)))
         except (IovisorOvnError, OSError) as error:
             connection.reply_error(str(error))
