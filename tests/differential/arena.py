@@ -23,6 +23,7 @@ from differential.mirror import Mirror
 from differential.side import FENCE, FENCE_LINES, Outputs, Side
 from differential.southbound import flows, learned
 from differential.topology import Topology
+from differential.trace import loops
 from iovisor_ovn.demo.places import sweep
 from iovisor_ovn.demo.processes import until
 from iovisor_ovn.demo.releases import INSTALLED, Release
@@ -69,6 +70,7 @@ class Arena:
         self._both(Side.start_fences)
         self._learned = learned(self.ours.sb)
 
+        self._sender = ""
         #: How often each known difference explained what was unlike.
         self.explained: Counter[str] = Counter()
 
@@ -174,6 +176,7 @@ class Arena:
         for side in (self.ours, self.theirs):
             for frame in frames:
                 side.send(port, frame)
+        self._sender = port
         self._new_stations = set()
         if "unknown addresses" in self._mirror.circumstances():
             self._new_stations = {port.encode() + frame[6:12] for frame in frames} - self._heard
@@ -216,7 +219,11 @@ class Arena:
         circumstances = set(self._mirror.circumstances())
         if self._new_stations:
             circumstances.add("new station")
-        return differences.explain(frames, ours, theirs, circumstances)
+        known = differences.explain(frames, ours, theirs, circumstances)
+        central = self.ours.central
+        if known is None and any(loops(central, self._sender, frame) for frame in frames):
+            known = differences.explain(frames, ours, theirs, circumstances | {"loop"})
+        return known
 
     def _fence(self) -> None:
         for side in (self.ours, self.theirs):

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from differential.side import Outputs
 
-__all__ = ["DIFFERENCES", "Difference", "explain"]
+__all__ = ["DIFFERENCES", "HOPS_FOLLOWED", "Difference", "explain"]
 
 #: Routers in a row through which OVS follows a packet for certain, and gives no loop up.
-_HOPS_FOLLOWED = 40
+HOPS_FOLLOWED = 40
 _TPIDS = (b"\x81\x00", b"\x88\xa8")
 
 
@@ -22,7 +22,8 @@ class Difference:
     """``applies`` to a sent frame; ``reduce`` takes out of an output what may differ, or all.
 
     ``needs`` restricts it to steps in which something is the case that frames do not show:
-    "conntrack" (the topology tracks connections), "new station" (a sender is not learned yet).
+    "conntrack" (the topology tracks connections), "new station" (a sender is not learned yet),
+    "loop" (routers hand the packet to each other).
     """
 
     name: str
@@ -153,15 +154,16 @@ def _may_go_far(frame: bytes) -> bool:
     """Whether its TTL is enough for more routers than OVS follows in one go."""
     at = _network_at(frame)
     ttl_at = {b"\x08\x00": at + 8, b"\x86\xdd": at + 7}.get(frame[at - 2 : at])
-    return ttl_at is not None and len(frame) > ttl_at and frame[ttl_at] > _HOPS_FOLLOWED
+    return ttl_at is not None and len(frame) > ttl_at and frame[ttl_at] > HOPS_FOLLOWED
 
 
-def _unless_time_exceeded(frame: bytes, _sent: Sequence[bytes]) -> bytes:
+def _unless_told(frame: bytes, _sent: Sequence[bytes]) -> bytes:
+    """Leave out "time exceeded" and "too big": OVS follows also what a small packet would do."""
     at = _network_at(frame)
     ip4 = frame[at - 2 : at] == b"\x08\x00" and frame[at + 9 : at + 10] == b"\x01"
     ip6 = frame[at - 2 : at] == b"\x86\xdd" and frame[at + 6 : at + 7] == b"\x3a"
-    is_one = (ip4 and frame[at + 20 : at + 21] == b"\x0b") or (
-        ip6 and frame[at + 40 : at + 41] == b"\x03"
+    is_one = (ip4 and frame[at + 20 : at + 22] in {b"\x0b\0", b"\x03\x04"}) or (
+        ip6 and frame[at + 40 : at + 41] in {b"\x02", b"\x03"}
     )
     return b"" if is_one else frame
 
@@ -172,7 +174,7 @@ DIFFERENCES = (
     Difference("TTL of IP protocol 0", _has_source, _unless_protocol_0),
     Difference("IP source and destination the same", _is_to_itself, _nothing),
     Difference("answer to an unreadable IP header", _is_unreadable_ip, _unless_from_nobody),
-    Difference("end of a loop of routers", _may_go_far, _unless_time_exceeded),
+    Difference("end of a loop of routers", _may_go_far, _unless_told, needs="loop"),
     Difference("fragments held for a neighbour", _is_neighbour_message, _unless_fragment),
     Difference("fragments in conntrack", _is_fragment, _nothing, needs="conntrack"),
     Difference("answer to a new station", _has_source, _unless_back, needs="new station"),

@@ -21,7 +21,7 @@ from differential.case import Case, Send, Step, load, save
 from differential.generate import generate
 from differential.shrink import shrink
 from differential.side import SideDiedError
-from differential.trace import has_solicitation, predict
+from differential.trace import has_solicitation, is_lost, predict
 from differential.traffic import Traffic
 from iovisor_ovn.demo.hypervisor import Hypervisor
 from iovisor_ovn.demo.places import sweep
@@ -129,9 +129,8 @@ class Comparison:
         try:
             found = predict(central, step.port, step.frames[0], plugged)
         except (NotInTime, CommandFailed) as error:
-            if isinstance(error, CommandFailed) and error.status >= 0:
+            if not is_lost(error):
                 raise
-            # A packet multiplies in a loop of routers: it takes too long, or its stack is full.
             self._report.explained["ovn-trace did not come to an end"] += 1
             return None
         # ovn-trace lets everything through port security.

@@ -13,12 +13,13 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
+from differential.differences import HOPS_FOLLOWED
 from differential.headers import Packet
 from differential.side import Outputs
 from iovisor_ovn.demo.central import Central
-from iovisor_ovn.demo.processes import run
+from iovisor_ovn.demo.processes import CommandFailed, NotInTime, run
 
-__all__ = ["has_solicitation", "microflow", "predict"]
+__all__ = ["has_solicitation", "is_lost", "loops", "microflow", "predict"]
 
 # ovn-trace does not know how long a packet is: to it none is larger than a gateway's MTU.
 _SMALL = 500
@@ -37,6 +38,34 @@ def predict(central: Central, port: str, frame: bytes, plugged: Collection[str])
         return None
     command = (*central.release.command, "ovn-trace", f"--db={central.sb}", "--minimal", flow)
     return set(_OUTPUT.findall(run(*command))).intersection(plugged)
+
+
+def loops(central: Central, port: str, frame: bytes) -> bool:
+    """Return whether routers hand the frame of ``port`` to each other for longer than OVS follows.
+
+    What is behind the addresses is not looked at.
+    """
+    packet = Ether(frame)
+    ip = packet.getlayer(IP) or packet.getlayer(IPv6)
+    if ip is None:
+        return False
+    name, ttl = ("ip4", ip.ttl) if IP in packet else ("ip6", ip.hlim)
+    flow = " && ".join([
+        f'inport == "{port}"', f"eth.src == {packet.src}", f"eth.dst == {packet.dst}",
+        f"{name}.src == {ip.src}", f"{name}.dst == {ip.dst}", f"ip.ttl == {ttl}",
+    ])  # fmt: skip
+    try:
+        told = run(*central.release.command, "ovn-trace", f"--db={central.sb}", "--minimal", flow)
+    except (CommandFailed, NotInTime) as error:
+        if is_lost(error):
+            return True
+        raise
+    return told.count("ip.ttl--") > HOPS_FOLLOWED
+
+
+def is_lost(error: CommandFailed | NotInTime) -> bool:
+    """Return whether ovn-trace came to no end: a packet multiplies in a loop, its stack is full."""
+    return isinstance(error, NotInTime) or error.status < 0
 
 
 def has_solicitation(outputs: Outputs) -> bool:
