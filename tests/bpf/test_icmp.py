@@ -246,9 +246,9 @@ def hold_words(**more: int) -> dict[int, int]:
 def test_packet_is_handed_to_the_agent(
     rig: Rig, verb: Op, packet: Packet, address: tuple[int, ...]
 ) -> None:
-    """The packet waits with the agent under (datapath, outport, next hop), as rewritten."""
+    """The packet waits under (datapath, outport, next hop), as rewritten, with its ct_state."""
     frame = bytes(ETHER / packet)
-    rig.answer(verb, frame, hold_words(ETH_SRC_LO=0x77))
+    rig.answer(verb, frame, hold_words(ETH_SRC_LO=0x77, CT_STATE=0x81, CT_MARK=2, NAT=9))
     ((event, data),) = rig.take_events()
     assert data == frame[:8] + b"\0\0\0\x77" + frame[12:]
     assert event["kind"] == EventKind.HOLD
@@ -256,7 +256,8 @@ def test_packet_is_handed_to_the_agent(
     assert (event["gso_size"], event["partial"], event["len"]) == (0, 0, len(frame))
     words = event["words"]
     assert isinstance(words, tuple)
-    assert (words[Word.CT_STATE], words[Word.PKT_MARK], words[Word.REG3]) == (0, 5, 3)
+    assert (words[Word.CT_STATE], words[Word.CT_MARK]) == (9 << 16 | 0x81, 2)
+    assert (words[Word.PKT_MARK], words[Word.REG3]) == (5, 3)
 
 
 def test_full_ring_loses_only_the_held_packet(rig: Rig) -> None:

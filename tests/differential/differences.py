@@ -22,8 +22,8 @@ class Difference:
     """``applies`` to a sent frame; ``reduce`` takes out of an output what may differ, or all.
 
     ``needs`` restricts it to steps in which something is the case that frames do not show:
-    "conntrack" (the topology tracks connections), "new station" (a sender is not learned yet),
-    "loop" (routers hand the packet to each other).
+    "conntrack" (the topology tracks connections), "nat" (it translates), "new station" (a sender is
+    not learned yet), "loop" (routers hand the packet to each other).
     """
 
     name: str
@@ -106,6 +106,21 @@ def _unless_fragment(frame: bytes, _sent: Sequence[bytes]) -> bytes:
     return b"" if _is_fragment(frame) else frame
 
 
+def _without_source_port(frame: bytes, _sent: Sequence[bytes]) -> bytes:
+    """Blank the source port of TCP and UDP, and the checksum that goes with it."""
+    at = _network_at(frame)
+    if frame[at - 2 : at] == b"\x08\x00":
+        protocol, at = frame[at + 9 : at + 10], at + (frame[at] & 15) * 4
+    elif frame[at - 2 : at] == b"\x86\xdd":
+        protocol, at = frame[at + 6 : at + 7], at + 40
+    else:
+        return frame
+    sum_at = {b"\x06": at + 16, b"\x11": at + 6}.get(protocol)
+    if sum_at is None or len(frame) < sum_at + 2:
+        return frame
+    return frame[:at] + bytes(2) + frame[at + 2 : sum_at] + bytes(2) + frame[sum_at + 2 :]
+
+
 def _has_source(frame: bytes) -> bool:
     return len(frame) > 12
 
@@ -176,6 +191,7 @@ DIFFERENCES = (
     Difference("answer to an unreadable IP header", _is_unreadable_ip, _unless_from_nobody),
     Difference("end of a loop of routers", _may_go_far, _unless_told, needs="loop"),
     Difference("fragments held for a neighbour", _is_neighbour_message, _unless_fragment),
+    Difference("port of what is held", _is_neighbour_message, _without_source_port, needs="nat"),
     Difference("fragments in conntrack", _is_fragment, _nothing, needs="conntrack"),
     Difference("answer to a new station", _has_source, _unless_back, needs="new station"),
 )

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import ARP, Ether
 
 from differential.arena import Mismatch
 from differential.case import Bind, Case, Change, Send, load, save
@@ -97,3 +99,18 @@ def test_an_answer_to_a_new_station_may_be_flooded() -> None:
     assert known is not None
     assert explain([_TAGGED], {"p": [back]}, more) is None
     assert explain([_TAGGED], {"p": [_TAGGED]}, {"q": [_TAGGED]}, ["new station"]) is None
+
+
+def test_what_is_held_may_get_another_port_only() -> None:
+    """With NAT, what a neighbour's message sets free may differ in its source port, no more."""
+    reply = bytes(Ether() / ARP(op=2))
+    ours, theirs, other = (
+        bytes(Ether() / IP(dst=address) / UDP(sport=port, dport=9) / b"data")
+        for address, port in (("10.0.0.9", 1000), ("10.0.0.9", 1001), ("10.0.0.8", 1000))
+    )
+    known = explain([reply], {"p": [ours]}, {"p": [theirs]}, ["nat"])
+    assert known is not None
+    assert known.name == "port of what is held"
+    assert explain([reply], {"p": [ours]}, {"p": [theirs]}) is None
+    assert explain([reply], {"p": [ours]}, {"p": [other]}, ["nat"]) is None
+    assert explain([ours], {"p": [ours]}, {"p": [theirs]}, ["nat"]) is None

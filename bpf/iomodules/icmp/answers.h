@@ -55,7 +55,7 @@ static __always_inline __u32 is_partial(struct __sk_buff *skb,
 	return before == after;
 }
 
-/* What a controller's packet-out restores: registers, not what ct said. */
+/* What an answer inherits: registers, not what ct said of the packet. */
 static __always_inline void keep_words(__u32 *to, const __u32 *from)
 {
 	__builtin_memcpy(to, from, MAX_WORDS * sizeof(__u32));

@@ -68,11 +68,9 @@ __noinline int answer_hold(struct __sk_buff *skb, __u32 verb)
 	__builtin_memcpy(event->ip, key.ip, sizeof(key.ip));
 	event->gso_size = skb->gso_size;
 	event->partial = is_partial(skb, m);
-	keep_words(event->words, m->w);
-	event->words[W_PKT_MARK] = m->w[W_PKT_MARK];
+	__builtin_memcpy(event->words, m->w, sizeof(event->words));
 	/* What the zone has translated it must know when the packet is back. */
-	if (m->w[W_CT_STATE] & (CT_SNAT | CT_DNAT))
-		event->words[W_CT_STATE] |= m->w[W_NAT] << 16;
+	event->words[W_CT_STATE] |= m->w[W_NAT] << 16;
 	if (n < ETH_BYTES || bpf_skb_load_bytes(skb, 0, hold->data, n) ||
 	    bpf_ringbuf_output(&events, hold, sizeof(hold->event) + n, 0))
 		return -DROP_GENERATE;
