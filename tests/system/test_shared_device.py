@@ -47,6 +47,10 @@ NEW_MAC = "02:00:00:00:09:99"
 LLDP = "01:80:c2:00:00:0e"
 _SIZE = 8 << 20
 _PROG_QUERY, _LINK_CREATE = 16, 28  # enum bpf_cmd
+_WITHOUT_TCX = refusing(
+    Refusal("bpf", "EINVAL", _PROG_QUERY), Refusal("bpf", "EINVAL", _LINK_CREATE)
+)
+_PASS, _DROP = 0, 2  # what a user's program says
 
 pairs = pytest.mark.parametrize("pair", PAIRS, ids=["-".join(pair) for pair in PAIRS])
 versions = pytest.mark.parametrize("version", [4, 6])
@@ -341,11 +345,38 @@ def test_host_that_does_not_share_any_more_is_cut_off(fresh_chain: ChainHost) ->
     assert _unanswered(fresh_chain) == []
 
 
+@pytest.mark.parametrize("kernel", ["tcx", "filters"])
+def test_users_program_stands_before_a_machine(lab: ChainHost, kernel: str) -> None:
+    """It sees what goes to and fro, floods too, and not what host and wire have with each other."""
+    if kernel == "filters":
+        lab.before = _WITHOUT_TCX
+    lab.up(_with_program(_PASS))
+    assert _unanswered(lab) == []
+    (program,) = json.loads(lab.command("show", "--json"))["programs"]
+    assert program["passed"] > 0
+    lab.apply(_with_program(_DROP))
+    assert _unanswered(lab, "host", "wire") == []
+    assert not lab.vms["vm"].ping(lab.vms["host"].ip4).received
+    assert not lab.vms["vm"].ping(lab.vms["wire"].ip4).received
+
+
+def _with_program(verdict: int) -> str:
+    source = Path(__file__).parents[1] / "bpf" / "modules" / "verdict.bpf.c"
+    return f"""
+modules:
+  - {{name: sw, type: switch}}
+  - {{name: own, type: ebpf, config: {{program: {source}, settings: {{verdict: {verdict}}}}}}}
+links:
+  - {{from: sw, to: own}}
+external_interfaces:
+  - {{module: sw, iface: eth0, host: true}}
+  - {{module: own, iface: vm}}
+"""
+
+
 def test_kernel_without_tcx_shares_by_filters(lab: ChainHost) -> None:
     """The same on clsact: all reach each other, a crash is survived, nothing is left at the end."""
-    lab.before = refusing(
-        Refusal("bpf", "EINVAL", _PROG_QUERY), Refusal("bpf", "EINVAL", _LINK_CREATE)
-    )
+    lab.before = _WITHOUT_TCX
     lab.up(SHARED)
     assert _filters(lab) == [1, 1]
     assert _unanswered(lab) == []

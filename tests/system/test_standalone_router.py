@@ -41,6 +41,16 @@ def rig(module_directory: Path) -> Iterator[StandaloneRig]:
         made.close()
 
 
+def test_devices_count_what_their_hosts_see(rig: StandaloneRig) -> None:
+    """Frames that are handed over to a namespace past the device's own counters, too."""
+    assert rig.hosts["a"].ping("10.0.2.2", count=5).received == 5
+    shown = {row["device"]: row for row in rig.show()["devices"]}
+    for host in rig.hosts.values():
+        counted = _received(host.namespace)
+        assert counted >= 5
+        assert shown[host.port]["tx_packets"] == counted
+
+
 def test_first_datagram_may_be_large(rig: StandaloneRig) -> None:
     """All forty-odd fragments of it wait until the host behind the router answers."""
     b = rig.hosts["b"].namespace

@@ -50,7 +50,10 @@ class LinkReport(TypedDict):
 
 
 class DeviceReport(TypedDict):
-    """A device; ``state`` is up, down or missing, the counters are the kernel's."""
+    """A device; ``state`` is up, down or missing, the counters are the kernel's.
+
+    What a veth has sent is what its other end has received, where that is in another namespace.
+    """
 
     device: str
     port: str
@@ -210,6 +213,8 @@ def _devices(chain: "Chain") -> list[DeviceReport]:
     for interface in chain.topology.interfaces:
         link = chain.devices.get(interface.device)
         counters = None if link is None else statistics.get(link.ifindex)
+        if link is not None and counters is not None:
+            counters = counters.with_peer(chain.devices.peer_statistics(link))
         found.append(
             DeviceReport(
                 device=interface.device,

@@ -12,7 +12,7 @@ takes about 0.6 ms to decode one link message, this reader about 0.03 ms.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = [
     "Link",
@@ -146,6 +146,15 @@ class LinkStatistics:
     rx_frame_errors: int
     rx_fifo_errors: int
     rx_missed_errors: int
+
+    def with_peer(self, peer: "LinkStatistics | None") -> "LinkStatistics":
+        """Count what a peer in another namespace, if there is one, received as sent.
+
+        `bpf_redirect_peer` hands frames to it past the device here, whose counters do not see them.
+        """
+        if peer is None:
+            return self
+        return replace(self, tx_packets=peer.rx_packets, tx_bytes=peer.rx_bytes)
 
 
 def message(message_type: int, flags: int, sequence: int, body: bytes) -> bytes:

@@ -15,7 +15,6 @@ and no switching.
 
 import select
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
@@ -235,17 +234,9 @@ class Vswitch:
         now = self._devices.statistics()
         for index in new:
             if index in now:
-                self._counters[index] = self._with_peer(hooks[index], now[index])
-
-    def _with_peer(self, hook: Link, counters: LinkStatistics) -> LinkStatistics:
-        """Count what a peer in another namespace received as sent.
-
-        `bpf_redirect_peer` hands frames to it past the device here, whose counters do not see them.
-        """
-        peer = self._devices.peer_statistics(hook)
-        if peer is None:
-            return counters
-        return replace(counters, tx_packets=peer.rx_packets, tx_bytes=peer.rx_bytes)
+                self._counters[index] = now[index].with_peer(
+                    self._devices.peer_statistics(hooks[index])
+                )
 
     def _take(
         self,
