@@ -347,7 +347,7 @@ def test_host_that_does_not_share_any_more_is_cut_off(fresh_chain: ChainHost) ->
 
 @pytest.mark.parametrize("kernel", ["tcx", "filters"])
 def test_users_program_stands_before_a_machine(lab: ChainHost, kernel: str) -> None:
-    """It sees what is from and for it, floods too, and not what host and wire have with each other."""
+    """It sees what the machine sends and gets, and not what host and wire have with each other."""
     if kernel == "filters":
         lab.before = _WITHOUT_TCX
     lab.up(_with_program(_PASS))
