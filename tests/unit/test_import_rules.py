@@ -12,6 +12,8 @@ PACKAGE = Path(__file__).parents[2] / "src" / "iovisor_ovn"
 #: Room: rooms that it may import besides itself.
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "errors": frozenset(),
+    # How any of our programs asks another one.
+    "control": frozenset({"errors"}),
     "abi": frozenset({"errors"}),
     "language": frozenset({"errors"}),
     "ovsdb": frozenset({"errors"}),
@@ -38,6 +40,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         {
             "abi",
             "config",
+            "control",
             "dataplane",
             "errors",
             "language",
@@ -51,7 +54,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     # For users' own tests.
     "sdk": frozenset({"abi", "dataplane", "errors"}),
     # Prints only: what it shows comes over the agent's control socket.
-    "cli": frozenset({"agent", "config", "errors", "standalone"}),
+    "cli": frozenset({"agent", "config", "control", "errors", "standalone"}),
     # Starts programs; knows the agent by its command line alone.
     "demo": frozenset({"errors"}),
 }

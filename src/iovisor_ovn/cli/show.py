@@ -3,6 +3,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -10,11 +11,12 @@ from typing import Annotated, Any, NoReturn
 import ovs.daemon
 import ovs.dirs
 import ovs.unixctl
-import ovs.unixctl.client
-import ovs.util
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from iovisor_ovn.control import transact
+from iovisor_ovn.errors import ConfigError
 
 __all__ = ["show"]
 
@@ -55,13 +57,12 @@ def _ask(target: str) -> Any:
     error, name = ovs.unixctl.socket_name_from_target(path)
     if error:
         _fail(f"{name} ({os.strerror(error)})")
-    error, client = ovs.unixctl.client.UnixctlClient.create(name)
-    if error:
-        _fail(f"{name}: {os.strerror(error)}")
-    error, refusal, text = client.transact("iovisor/show", [])
-    if error or refusal:
-        _fail(f"{name}: {refusal or ovs.util.ovs_retval_to_string(error)}")
-    return json.loads(text)
+    try:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(name)
+            return json.loads(transact(line, "iovisor/show"))
+    except (ConfigError, OSError) as error:
+        _fail(f"{name}: {getattr(error, 'strerror', None) or error}")
 
 
 def _fail(reason: str) -> NoReturn:

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ovs.daemon
 import ovs.dirs
@@ -34,6 +33,7 @@ from ovs.unixctl.server import UnixctlConnection
 
 from iovisor_ovn.config.topology import Topology
 from iovisor_ovn.config.topology_file import read_topology
+from iovisor_ovn.control import transact
 from iovisor_ovn.dataplane import check_kernel, mount, unmount
 from iovisor_ovn.dataplane.attach import attached, detach
 from iovisor_ovn.dataplane.dhcp import leases_pinned
@@ -126,16 +126,11 @@ def ask(where: RunDirectory, command: str, *arguments: str) -> str:
 
     Raises ConfigError with its words when it refuses.
     """
-    request = {"id": 0, "method": command, "params": arguments}
     with _connect(where) as line:
         try:
-            line.sendall(json.dumps(request).encode())
-            answer = _receive(line)
+            return transact(line, command, *arguments)
         except OSError as error:
             raise ConfigError(f"the chain in {where.directory} does not answer") from error
-    if answer["error"] is not None:
-        raise ConfigError(str(answer["error"]).rstrip("\n"))
-    return str(answer["result"] or "")
 
 
 def _connect(where: RunDirectory) -> socket.socket:
@@ -152,21 +147,6 @@ def _connect(where: RunDirectory) -> socket.socket:
             if is_free:
                 raise ConfigError(f"no chain runs in {where.directory}")
         time.sleep(_LISTEN_POLL_S)
-
-
-def _receive(line: socket.socket) -> Any:
-    """Receive a JSON value that ends in a brace. Raises OSError when it does not come whole.
-
-    The ovs package's reader is not for this: a long text costs it time quadratic in its length.
-    """
-    data = bytearray()
-    while part := line.recv(1 << 16):
-        data += part
-        # Seldom a brace within: then there is more to come.
-        if part.endswith(b"}"):
-            with contextlib.suppress(ValueError):
-                return json.loads(data)
-    raise ConnectionError("the answer is not whole")
 
 
 def check_file(file: Path) -> Topology:
@@ -337,7 +317,8 @@ class _Process:
         self._ending: list[UnixctlConnection] = []
         self._chain: Chain | None = None
         self._server: ovs.unixctl.server.UnixctlServer | None = None
-        self._was_there = False
+        # Its links may be in another namespace, its devices gone: connections and leases are there.
+        self._was_there = where.pins.exists()
 
     def start(self, deploy: Callable[[Chain], None]) -> None:
         """Listen, load the machine, put the chain into force."""
@@ -348,8 +329,6 @@ class _Process:
         # Who asks before the chain works is answered when it does.
         self._where.socket.unlink(missing_ok=True)
         self._server = _listen(self._where.socket)
-        # Its links may be in another namespace, its devices gone: connections and leases are there.
-        self._was_there = self._where.pins.exists()
         bpffs = mount(self._where.pins)
         machine = Machine.load(
             bpffs.path, fast_path=self._fast_path, sharing=True, ask_every_s=ASK_EVERY_S
