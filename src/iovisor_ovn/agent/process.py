@@ -6,7 +6,6 @@ works, and passes on the child's exit status and words if it does not.  SIGTERM 
 process at once: rows and data plane stay, as with ovn-controller; ``exit`` takes both away.
 """
 
-import gc
 import logging
 import os
 import sys
@@ -32,6 +31,7 @@ from iovisor_ovn.agent.parts import OpenParts, open_parts
 from iovisor_ovn.errors import ConfigError, IovisorOvnError
 from iovisor_ovn.mainlogic.controller import Controller
 from iovisor_ovn.mainlogic.options import override_from_file
+from iovisor_ovn.mainlogic.pipeline import look_for_cycles_seldom
 from iovisor_ovn.ovsdb import TlsFiles, give_tls_files
 
 __all__ = ["run_agent"]
@@ -41,9 +41,6 @@ _log = ovs.vlog.Vlog("agent")
 PROGRAM = "iovisor-ovn"
 _STAND_IN = "ovn-controller"
 _START_LIMIT_MS = 30_000
-# Rows and entries are many, live long and hold no cycles: looking for cycles as often as Python
-# does by itself took a third of the time of a start with 50,000 flows.
-_GC_THRESHOLDS = (100_000, 50, 100)
 _END_LIMIT_MS = 10_000
 
 
@@ -115,7 +112,7 @@ def _open_log(command_line: CommandLine, directories: Directories) -> None:
 
 
 def _live(command_line: CommandLine, directories: Directories, override: str | None) -> int:
-    gc.set_threshold(*_GC_THRESHOLDS)
+    look_for_cycles_seldom()
     state_directory = command_line.state_directory(directories)
     opened = open_parts(command_line.database, state_directory, fast_path=command_line.fast_path)
     controller = Controller(opened.parts, override)

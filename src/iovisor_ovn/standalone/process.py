@@ -11,7 +11,6 @@ leave the packets flowing; `up` takes the chain over, `down` takes it away.
 
 import contextlib
 import fcntl
-import gc
 import json
 import os
 import select
@@ -40,6 +39,7 @@ from iovisor_ovn.dataplane.dhcp import leases_pinned
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.dataplane.module_device import device_name, remove_device
 from iovisor_ovn.errors import ConfigError, IovisorOvnError
+from iovisor_ovn.mainlogic.pipeline import look_for_cycles_seldom
 from iovisor_ovn.modules import emit
 from iovisor_ovn.standalone.asking import ASK_EVERY_S
 from iovisor_ovn.standalone.chain import Chain
@@ -52,7 +52,6 @@ from iovisor_ovn.vswitch import NetDevices
 __all__ = ["RunDirectory", "apply_file", "ask", "check_file", "run_chain", "take_down"]
 
 _log = ovs.vlog.Vlog("standalone")
-_GC_THRESHOLDS = (100_000, 50, 100)
 _RUN, _LIB = Path("/run"), Path("/var/lib")
 #: A process that has taken its chain away is as good as gone.
 _END_MS = 10_000
@@ -322,7 +321,7 @@ class _Process:
 
     def start(self, deploy: Callable[[Chain], None]) -> None:
         """Listen, load the machine, put the chain into force."""
-        gc.set_threshold(*_GC_THRESHOLDS)
+        look_for_cycles_seldom()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(self._wake[1])  # Python goes on waiting after a signal
