@@ -125,7 +125,7 @@ fuzz-language: build ## random flows, packets and texts before three judges and 
 	$(AS_ROOT) $(PYTEST) -q --timeout=0 $(LANGUAGE_JUDGES) --fuzz-count=$(or $(N),300) \
 		$(if $(SEED),--fuzz-seed=$(SEED)) $(ARGS)
 
-differential: build ovn-root ## random packets beside ordinary OVN; N=packets SEED=number ARGS='--replay FILE', --nat
+differential: build ovn-root ## random packets beside ordinary OVN; N=packets SEED=number ARGS='--replay FILE'
 	$(AS_ROOT) env PYTHONPATH=src:tests $(BIN)/python -m differential.run --ovn=$(OVN) \
 		--packets $(or $(N),10000) $(if $(SEED),--seed $(SEED)) $(ARGS)
 

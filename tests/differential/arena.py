@@ -54,6 +54,8 @@ class Arena:
     def __init__(self, directory: Path, release: Release) -> None:
         """Start both sides."""
         self._pool = ThreadPoolExecutor(2)
+        #: Whether gateway routers may be joined directly to others.
+        self.joins_gateways = release != INSTALLED
 
         def start(flavor: Any) -> Side:
             name = f"dt{os.getpid()}{flavor[0]}"
@@ -220,6 +222,8 @@ class Arena:
         if self._new_stations:
             circumstances.add("new station")
         known = differences.explain(frames, ours, theirs, circumstances)
+        if known is None and "nat" in circumstances and self.theirs.gave_up():
+            known = differences.explain(frames, ours, theirs, circumstances | {"given up"})
         central = self.ours.central
         if known is None and any(loops(central, self._sender, frame) for frame in frames):
             known = differences.explain(frames, ours, theirs, circumstances | {"loop"})

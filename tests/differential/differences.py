@@ -23,7 +23,8 @@ class Difference:
 
     ``needs`` restricts it to steps in which something is the case that frames do not show:
     "conntrack" (the topology tracks connections), "nat" (it translates), "new station" (a sender is
-    not learned yet), "loop" (routers hand the packet to each other).
+    not learned yet), "loop" (routers hand the packet to each other), "given up" (OVS counted a
+    packet that came round too often).
     """
 
     name: str
@@ -192,6 +193,7 @@ DIFFERENCES = (
     Difference("end of a loop of routers", _may_go_far, _unless_told, needs="loop"),
     Difference("fragments held for a neighbour", _is_neighbour_message, _unless_fragment),
     Difference("port of what is held", _is_neighbour_message, _without_source_port, needs="nat"),
+    Difference("too many lookups of connections", _has_source, _nothing, needs="given up"),
     Difference("fragments in conntrack", _is_fragment, _nothing, needs="conntrack"),
     Difference("answer to a new station", _has_source, _unless_back, needs="new station"),
 )

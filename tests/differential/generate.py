@@ -2,8 +2,7 @@
 """Random topologies out of what the agent executes.
 
 A feature that the agent learns is added here: a method that draws its elements, called from
-:func:`generate`. NAT and load balancers are drawn when asked for: two of their mismatches are not
-understood. Not drawn is what is not executed yet: tunnels, localnet ports, DHCP, DNS, router
+:func:`generate`. Not drawn is what is not executed yet: tunnels, localnet ports, DHCP, DNS, router
 advertisements, meters, logging, ECMP, multicast snooping.
 """
 
@@ -25,15 +24,17 @@ _JOIN = 100
 _PRIORITIES = (*range(8), *range(1000, 1100), *range(32700, 32768))
 
 
-def generate(seed: int, *, translated: bool = False) -> tuple[Topology, Plan]:
-    """Return the topology of a seed, and who is where in it."""
+def generate(seed: int, *, joins_gateways: bool = False) -> tuple[Topology, Plan]:
+    """Return the topology of a seed, and who is where in it.
+
+    ``joins_gateways``: gateway routers may be joined directly to others (OVN from 25.03 on).
+    """
     draw = _Draw(random.Random(seed))
     draw.switches()
     draw.routers()
     draw.hosts()
     draw.sets_and_groups()
-    if translated:
-        draw.translation()
+    draw.translation(joins_gateways=joins_gateways)
     draw.acls()
     draw.routes()
     draw.policies()
@@ -124,7 +125,7 @@ class _Draw:
                     needs=(name, member),
                 )  # fmt: skip
 
-    def translation(self) -> None:
+    def translation(self, *, joins_gateways: bool) -> None:
         """Draw NAT and load balancers of a gateway router, and load balancers of switches.
 
         What may be chosen freely is not drawn: each machine has an external address of its own, so
@@ -134,9 +135,8 @@ class _Draw:
             return
         router = self._chance.choice(self._routers)
         ports = [port for port in self.plan.router_ports if port.router == router]
-        # Not of routers joined directly: what they learn of each other's link-local addresses
-        # is not settled yet.
-        if not ports or any("-r" in port.name for port in ports):
+        is_joined = any("-r" in port.name for port in ports)
+        if not ports or (is_joined and not joins_gateways):
             return
         self.plan.is_tracked = True
         self._add(

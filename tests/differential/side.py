@@ -31,6 +31,9 @@ Outputs = dict[str, list[bytes]]
 #: The logical port of the fences.
 FENCE = "fence"
 _FENCE_S = 10.0
+# Threads of ovs-vswitchd add to its counters once a second.
+_COUNTED_S = 1.5
+_GIVEN_UP = "datapath_drop_recirc_error"
 _LOOK_S = 0.5
 _MAC = "02:00:00:00:fe:02"
 #: The network of the fences, in every topology.
@@ -96,6 +99,7 @@ class Side:
         self._switch = None
         if flavor == "ovn":
             self._switch = Rpc(directory / "hypervisor/ovs-vswitchd.ctl")
+            self._given_up = 0
             for version in ("v4", "v6"):
                 self._switch.call("dpctl/ipf-set-min-frag", version, _LEAST_FRAGMENT_SIZE)
 
@@ -120,6 +124,16 @@ class Side:
         """Empty the connection table where that does not follow from ports going away."""
         if self._switch is not None:
             self._switch.call("dpctl/flush-conntrack")
+
+    def gave_up(self) -> bool:
+        """Return whether OVS dropped a packet since the last call as it came round too often."""
+        if self._switch is None:
+            return False
+        known, deadline = self._given_up, time.monotonic() + _COUNTED_S
+        while self._given_up == known and time.monotonic() < deadline:
+            self._given_up = int(self._switch.call("coverage/read-counter", _GIVEN_UP))
+            self.collect(0.05)
+        return self._given_up > known
 
     def send(self, port: str, frame: bytes) -> None:
         """Send a frame as the machine at ``port``."""

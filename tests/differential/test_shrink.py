@@ -114,3 +114,11 @@ def test_what_is_held_may_get_another_port_only() -> None:
     assert explain([reply], {"p": [ours]}, {"p": [theirs]}) is None
     assert explain([reply], {"p": [ours]}, {"p": [other]}, ["nat"]) is None
     assert explain([ours], {"p": [ours]}, {"p": [theirs]}, ["nat"]) is None
+
+
+def test_what_the_switch_gave_up_is_known() -> None:
+    """What OVS counted as coming round too often may be missing, and nothing else."""
+    known = explain([_TAGGED], {"p": [_TAGGED]}, {}, ["nat", "given up"])
+    assert known is not None
+    assert known.name == "too many lookups of connections"
+    assert explain([_TAGGED], {"p": [_TAGGED]}, {}, ["nat"]) is None
