@@ -184,6 +184,23 @@ def _unless_told(frame: bytes, _sent: Sequence[bytes]) -> bytes:
     return b"" if is_one else frame
 
 
+def _quotes_tcp6(frame: bytes) -> bool:
+    """Whether it is an ICMPv6 error about a TCP segment."""
+    at = _network_at(frame)
+    is_error = frame[at - 2 : at] == b"\x86\xdd" and frame[at + 6 : at + 7] == b"\x3a"
+    quote = at + 48
+    return is_error and 1 <= frame[at + 40] <= 4 and frame[quote + 6 : quote + 7] == b"\x06"
+
+
+def _without_quoted_sum(frame: bytes, _sent: Sequence[bytes]) -> bytes:
+    """Leave out the quoted segment's checksum, and the message's that is over it, too."""
+    if not _quotes_tcp6(frame):
+        return frame
+    at = _network_at(frame)
+    own, quoted = at + 42, at + 48 + 40 + 16
+    return frame[:own] + frame[own + 2 : quoted] + frame[quoted + 2 :]
+
+
 DIFFERENCES = (
     Difference("DEI of a VLAN tag", _has_dei, _without_dei),
     Difference("what is behind two VLAN tags", _has_two_tags, _nothing),
@@ -194,6 +211,7 @@ DIFFERENCES = (
     Difference("fragments held for a neighbour", _is_neighbour_message, _unless_fragment),
     Difference("port of what is held", _is_neighbour_message, _without_source_port, needs="nat"),
     Difference("too many lookups of connections", _has_source, _nothing, needs="given up"),
+    Difference("quoted TCP checksum over IPv6", _quotes_tcp6, _without_quoted_sum, needs="nat"),
     Difference("fragments in conntrack", _is_fragment, _nothing, needs="conntrack"),
     Difference("answer to a new station", _has_source, _unless_back, needs="new station"),
 )
