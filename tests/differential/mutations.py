@@ -71,8 +71,8 @@ MUTATIONS = (
     Mutation(
         "checksum not updated",
         "bpf/machine/deparse.bpf.c",
-        "bpf_htons(new & 0xff00), 2) ||",
-        "bpf_htons(old & 0xff00), 2) ||",
+        "(__be16)~old[1] + new[0] + new[1]);",
+        "(__be16)~old[1] + new[0] + old[1]);",
     ),
     Mutation(
         "copy to the ingress port",
