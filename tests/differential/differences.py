@@ -189,7 +189,8 @@ def _quotes_tcp6(frame: bytes) -> bool:
     at = _network_at(frame)
     is_error = frame[at - 2 : at] == b"\x86\xdd" and frame[at + 6 : at + 7] == b"\x3a"
     quote = at + 48
-    return is_error and 1 <= frame[at + 40] <= 4 and frame[quote + 6 : quote + 7] == b"\x06"
+    kind, protocol = frame[at + 40 : at + 41], frame[quote + 6 : quote + 7]
+    return is_error and b"\x01" <= kind <= b"\x04" and protocol == b"\x06"
 
 
 def _without_quoted_sum(frame: bytes, _sent: Sequence[bytes]) -> bytes:

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 from scapy.layers.l2 import ARP, Ether
 
 from differential.arena import Mismatch
 from differential.case import Bind, Case, Change, Send, load, save
-from differential.differences import explain
+from differential.differences import DIFFERENCES, explain
 from differential.generate import generate
 from differential.shrink import shrink
 from differential.topology import Element, Topology
@@ -122,3 +123,13 @@ def test_what_the_switch_gave_up_is_known() -> None:
     assert known is not None
     assert known.name == "too many lookups of connections"
     assert explain([_TAGGED], {"p": [_TAGGED]}, {}, ["nat"]) is None
+
+
+def test_cut_frames_are_no_quotes() -> None:
+    """An ICMPv6 error may end anywhere; one that is whole enough is known for what it quotes."""
+    (known,) = (one for one in DIFFERENCES if one.name == "quoted TCP checksum over IPv6")
+    quote = IPv6(src="fd00::2", dst="fd00::1") / TCP()
+    whole = bytes(Ether() / IPv6(src="fd00::1", dst="fd00::2") / ICMPv6DestUnreach() / quote)
+    protocol_ends = 14 + 48 + 7
+    for size in range(14, len(whole) + 1):
+        assert known.applies(whole[:size]) == (size >= protocol_ends)
