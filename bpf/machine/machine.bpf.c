@@ -160,6 +160,12 @@ static __always_inline void set_groups(struct machine *m, __u32 dim, __u32 list)
 	m->dim_valid |= 1ULL << dim;
 }
 
+/* Whether a port is the one by which the packet came, and gets none back. */
+static __always_inline int goes_back(const struct machine *m, __u32 outport)
+{
+	return m->w[W_INPORT] == outport && !(m->w[W_FLAGS] & FLAG_LOOPBACK);
+}
+
 /* Local output: the egress pipeline of one port of this hypervisor. */
 static __always_inline void enter_egress(struct machine *m,
 					 const struct port *port)
@@ -173,8 +179,7 @@ static __always_inline void enter_egress(struct machine *m,
 					     DROP_REMOTE);
 	if (port->kind == PORT_NONE)
 		return end_strand(m, DROP_NO_PORT);
-	if (m->w[W_INPORT] == m->w[W_OUTPORT] &&
-	    !(m->w[W_FLAGS] & FLAG_LOOPBACK))
+	if (goes_back(m, m->w[W_OUTPORT]))
 		return end_strand(m, DROP_LOOPBACK);
 	/* A port to a router has none: what is tracked stays with the sender. */
 	if (port->zone)
@@ -698,8 +703,8 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 static __always_inline int only_back(const struct machine *m,
 				     const struct work *work, __u32 length)
 {
-	return work->pos + 1 == length && !(m->w[W_FLAGS] & FLAG_LOOPBACK) &&
-	       list_at(work->list, length) == m->w[W_INPORT];
+	return work->pos + 1 == length &&
+	       goes_back(m, list_at(work->list, length));
 }
 
 /* Take up what waits: 1 if nothing does. */
@@ -750,14 +755,10 @@ static __always_inline int resume(struct __sk_buff *skb, struct machine *m)
 		return 0;
 	}
 	m->w[W_OUTPORT] = list_at(index, work->pos);
-	/* Where the packet came from it is not missed. */
-	if (m->w[W_OUTPORT] == m->w[W_INPORT] &&
-	    !(m->w[W_FLAGS] & FLAG_LOOPBACK)) {
-		end_strand(m, 0);
-		return 0;
-	}
 	port = find_port(m);
-	if (port && port->kind != PORT_MULTICAST && m->w[W_OUTPORT])
+	/* Where the packet came from it is not missed. */
+	if (port && port->kind != PORT_MULTICAST && m->w[W_OUTPORT] &&
+	    !goes_back(m, m->w[W_OUTPORT]))
 		enter_egress(m, port);
 	else
 		end_strand(m, 0);

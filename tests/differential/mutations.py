@@ -77,8 +77,8 @@ MUTATIONS = (
     Mutation(
         "copy to the ingress port",
         "bpf/machine/machine.bpf.c",
-        "if (m->w[W_INPORT] == m->w[W_OUTPORT] &&\n\t    !(m->w[W_FLAGS] & FLAG_LOOPBACK))",
-        "if (0)",
+        "return m->w[W_INPORT] == outport && !(m->w[W_FLAGS] & FLAG_LOOPBACK);",
+        "return 0 * (m->w[W_INPORT] + outport);",
     ),
     Mutation(
         "flags kept on the way to a peer",
