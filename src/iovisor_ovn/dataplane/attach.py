@@ -18,7 +18,6 @@ import errno
 import os
 import socket
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from functools import cache
 from pathlib import Path
 
 from iovisor_ovn.dataplane import libbpf
+from iovisor_ovn.dataplane.bpffs import owner_number
 from iovisor_ovn.dataplane.program import Program
 from iovisor_ovn.errors import AttachError, DeviceError
 
@@ -288,7 +288,7 @@ def _tc_filter(
     pin_dir: str | os.PathLike[str], program_fd: int = 0, flags: int = 0
 ) -> libbpf.TcOpts:
     # A handle of 0 would let the kernel choose one.
-    handle = zlib.crc32(os.fsencode(Path(pin_dir).resolve())) or 1
+    handle = owner_number(pin_dir) or 1
     return libbpf.TcOpts(
         sz=ctypes.sizeof(libbpf.TcOpts), prog_fd=program_fd, flags=flags,
         handle=handle, priority=_TC_PRIORITY,

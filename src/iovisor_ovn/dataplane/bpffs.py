@@ -23,6 +23,7 @@ import errno
 import os
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from typing import Self
 
 from iovisor_ovn.errors import DataplaneError
 
-__all__ = ["BpfFs", "mount", "unmount"]
+__all__ = ["BpfFs", "mount", "owner_number", "unmount"]
 
 _BPF_FS_MAGIC = 0xCAFE4A11
 _CLONE_FS = 0x200
@@ -105,6 +106,11 @@ def mount(directory: str | os.PathLike[str]) -> BpfFs:
             continue
         return _opened(view, place)
     raise DataplaneError(f"cannot mount a bpffs at {place}: {'; '.join(refusals)}")
+
+
+def owner_number(directory: str | os.PathLike[str]) -> int:
+    """A number of 32 bits for whoever has pins there, for names where a path is too long."""
+    return zlib.crc32(os.fsencode(Path(directory).resolve()))
 
 
 def unmount(directory: str | os.PathLike[str]) -> bool:

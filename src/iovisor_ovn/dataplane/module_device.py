@@ -5,12 +5,12 @@ A program cannot duplicate a packet but by sending it: a copy that a module is t
 to this device as if it had come in there, where the machine takes it up again.
 """
 
-import zlib
 from pathlib import Path
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from iovisor_ovn.dataplane.bpffs import owner_number
 from iovisor_ovn.errors import DeviceError
 
 __all__ = ["device_name", "ensure_device", "remove_device"]
@@ -18,7 +18,7 @@ __all__ = ["device_name", "ensure_device", "remove_device"]
 
 def device_name(pin_dir: Path) -> str:
     """Its name: one for each place of pins, as several agents may share a network namespace."""
-    return f"iom{zlib.crc32(str(pin_dir.resolve()).encode()):08x}"
+    return f"iom{owner_number(pin_dir):08x}"
 
 
 def ensure_device(name: str) -> int:

@@ -20,7 +20,7 @@ from iovisor_ovn.errors import MapFullError
 from iovisor_ovn.mainlogic.southbound import Neighbour, PortBinding
 from iovisor_ovn.mainlogic.world import World
 
-__all__ = ["NeighbourTable", "Place", "mac_number", "mac_text"]
+__all__ = ["NeighbourTable", "Place", "mac_number", "mac_text", "neighbour_key"]
 
 _log = ovs.vlog.Vlog("neighbours")
 _KEY = STRUCTS["neigh_key"]
@@ -107,7 +107,7 @@ class NeighbourTable:
 
     def mac_of(self, index: int, port: int, address: int) -> int:
         """The MAC that the machine would use for a neighbour now, 0 if it knows none."""
-        value = self._machine.maps["neighbours"].lookup(_neighbour_key(index, port, address))
+        value = self._machine.maps["neighbours"].lookup(neighbour_key(index, port, address))
         if value is None:
             return 0
         known = _VALUE.unpack(value)
@@ -275,7 +275,7 @@ class NeighbourTable:
         if index is None or port is None:
             return
         address = int(ipaddress.ip_address(place[2]))
-        key = _neighbour_key(index, port.key, address)
+        key = neighbour_key(index, port.key, address)
         known = self._known.get(place)
         if known is None:
             self._delete("neighbours", key)
@@ -322,7 +322,8 @@ def _fdb_key(index: int, mac: int) -> bytes:
     return _FDB_KEY.pack(dp=index, mac_hi=mac >> 32, mac_lo=mac & 0xFFFFFFFF)
 
 
-def _neighbour_key(index: int, port: int, address: int) -> bytes:
+def neighbour_key(index: int, port: int, address: int) -> bytes:
+    """Key of a neighbour of datapath ``index`` behind a port, by its key and the IP address."""
     words = tuple((address >> shift) & 0xFFFFFFFF for shift in (96, 64, 32, 0))
     return _KEY.pack(dp=index, port=port, ip=words)
 

@@ -22,7 +22,7 @@ import ovs.vlog
 
 from iovisor_ovn.abi import STRUCTS, InjectKind, Word
 from iovisor_ovn.errors import DataplaneError
-from iovisor_ovn.mainlogic.neighbours import mac_number
+from iovisor_ovn.mainlogic.neighbours import mac_number, neighbour_key
 from iovisor_ovn.mainlogic.packets import Send
 from iovisor_ovn.mainlogic.pipeline import Pipeline
 from iovisor_ovn.modules import Emission
@@ -99,9 +99,8 @@ class Asking:
 
     def _ask_again(self, hop: Hop) -> None:
         index, port, address = hop
-        words = tuple(address >> shift & _32_BITS for shift in (96, 64, 32, 0))
         now = struct.pack("=Q", time.monotonic_ns())
-        self._machine.maps["asked"].update(_KEY.pack(dp=index, port=port, ip=words), now)
+        self._machine.maps["asked"].update(neighbour_key(index, port, address), now)
         self._ask(index, port, address, 0)
 
     def _unreachable(self, hop: Hop, packets: Sequence[Held]) -> None:

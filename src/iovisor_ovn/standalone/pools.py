@@ -6,7 +6,7 @@ when the module is taken out of the chain and put in again, or a new process tak
 kernel does not know of a module's leases comes from the file when the module comes into force.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import ovs.vlog
 
@@ -16,7 +16,7 @@ from iovisor_ovn.dataplane.dhcp import DhcpServers, DhcpSettings, Lease
 from iovisor_ovn.errors import MapFullError
 from iovisor_ovn.standalone.lease_file import LeaseFile
 
-__all__ = ["EVERY_S", "Pools"]
+__all__ = ["EVERY_S", "Pools", "by_module"]
 
 #: Leases that nobody can come back to are looked for this often.
 EVERY_S = 60.0
@@ -72,10 +72,8 @@ class Pools:
 
     def save(self) -> None:
         """Write the leases of all modules in force."""
-        found: dict[str, list[Lease]] = {name: [] for name in self._in_force}
-        for name, lease in self.leases():
-            found[name].append(lease)
-        self._file.save(found)
+        numbers = {name: self.numbers[name] for name in self._in_force}
+        self._file.save(by_module(self.servers.leases(), numbers))
 
     def leases(self) -> Iterator[tuple[str, Lease]]:
         """Leases with the name of the module that gave them."""
@@ -91,6 +89,16 @@ class Pools:
         for name in self.numbers.keys() - self._in_force.keys():
             if self.numbers[name] not in in_use:
                 del self.numbers[name]
+
+
+def by_module(leases: Iterable[Lease], numbers: Mapping[str, int]) -> dict[str, list[Lease]]:
+    """Leases of the modules that have these numbers; those of others are left out."""
+    found: dict[str, list[Lease]] = {name: [] for name in numbers}
+    of_number = {number: found[name] for name, number in numbers.items()}
+    for lease in leases:
+        if lease.pool in of_number:
+            of_number[lease.pool].append(lease)
+    return found
 
 
 def _dhcp_modules(topology: Topology) -> Iterator[tuple[str, Dhcp]]:

@@ -44,6 +44,7 @@ from iovisor_ovn.modules import emit
 from iovisor_ovn.standalone.asking import ASK_EVERY_S
 from iovisor_ovn.standalone.chain import Chain
 from iovisor_ovn.standalone.lease_file import LeaseFile
+from iovisor_ovn.standalone.pools import by_module
 from iovisor_ovn.standalone.promiscuity import Promiscuity
 from iovisor_ovn.standalone.report import report
 from iovisor_ovn.standalone.store import Store
@@ -201,6 +202,7 @@ def _let_end(where: RunDirectory) -> None:
 
 def _remove_rest(where: RunDirectory) -> bool:
     """Remove what a dead process left; False when there was nothing."""
+    _save_leases(where)
     found = unmount_all(where)
     devices = NetDevices()
     Promiscuity(devices, Store(where.state).promiscuous).follow(())
@@ -231,7 +233,6 @@ def unmount_all(where: RunDirectory) -> bool:
     if not where.pins.exists():
         return False
     with mount(where.pins) as bpffs:
-        _save_leases(where, bpffs.path)
         for attachment in attached(bpffs.path):
             detach(attachment.ifindex, bpffs.path)
         remove_device(device_name(bpffs.path))
@@ -241,15 +242,14 @@ def unmount_all(where: RunDirectory) -> bool:
     return found
 
 
-def _save_leases(where: RunDirectory, pins: Path) -> None:
+def _save_leases(where: RunDirectory) -> None:
     """Write what clients and the kernel have agreed on since the process died."""
-    numbers = Store(where.state).pools
-    known = leases_pinned(pins)
+    if not where.pins.exists():
+        return
+    with mount(where.pins) as bpffs:
+        known = leases_pinned(bpffs.path)
     if known:
-        found = {
-            name: [lease for lease in known if lease.pool == pool] for name, pool in numbers.items()
-        }
-        LeaseFile(where.leases).save(found)
+        LeaseFile(where.leases).save(by_module(known, Store(where.state).pools))
 
 
 def run_chain(
