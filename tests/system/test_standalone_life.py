@@ -292,6 +292,18 @@ def test_a_chain_that_is_ended_while_it_starts_leaves_nothing(rig: StandaloneRig
     assert list(rig.run_dir.iterdir()) == []
 
 
+def test_a_detached_start_that_nobody_waits_for_leaves_nothing(rig: StandaloneRig) -> None:
+    """Ctrl-C ends the command that waits, and with it the start."""
+    up = rig.start(*rig.words("up", rig.write(_large()), "--detach")[4:])
+    rig.wait_starting()
+    up.send_signal(signal.SIGINT)
+    up.communicate(timeout=60)  # until the process that deploys has closed its output, too
+    assert up.returncode == 130
+    assert rig.pid is None
+    assert not _has_mount(rig)
+    assert [path.name for path in rig.run_dir.iterdir()] == ["standalone.log"]
+
+
 def test_of_two_starts_at_once_one_is_refused(rig: StandaloneRig) -> None:
     """With a reason, and the other chain works."""
     words = rig.words("up", rig.write(_SWITCH), "--detach")[4:]

@@ -277,10 +277,10 @@ def run_chain(
         process = _Process(where, keep_at_end=detach_process, fast_path=fast_path)
         try:
             process.start(lambda chain: chain.apply(topology))
+            ovs.daemon.daemonize_complete()  # exits when nobody waits any more
         except BaseException:
             process.abandon()
             raise
-        ovs.daemon.daemonize_complete()
         process.loop()
 
 
