@@ -173,18 +173,17 @@ def test_rows_without_room_are_a_problem(rig: Rig) -> None:
 
 
 def test_chassis_that_another_writes_is_contended_calmly(rig: Rig) -> None:
-    """Two agents with one system-id undo each other: that is named, and answered ever later."""
+    """Two agents with one system-id undo each other: that is named, not the first time."""
     servers = rig.servers
     mine = servers.sb("get", "chassis", "hv1", "hostname")
-    pauses: list[int] = []
+    rounds = 0
     while not (problems := rig.controller.problems()):
-        assert len(pauses) < 10
+        assert rounds < 10
         servers.sb("set", "chassis", "hv1", "hostname=another")
         rig.until(lambda: servers.sb("get", "chassis", "hv1", "hostname") == mine)
-        pauses.append(rig.controller._chassis_pause_ms)
+        rounds += 1
     assert problems[0]["what"] == "chassis_contended"
-    assert pauses == sorted(pauses)
-    assert pauses[-1] > pauses[0]
+    assert rounds >= 3
 
 
 @pytest.mark.needs_bpf

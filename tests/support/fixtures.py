@@ -32,8 +32,8 @@ __all__ = [
 HypervisorMaker = Callable[[str], Hypervisor]
 _numbers = itertools.count()
 _LOG_LINES = 40
-#: Hypervisors that tests use at the moment.
-_running: list[Hypervisor] = []
+#: Hypervisors that tests use at the moment: a failure shows the ends of their logs.
+running: list[Hypervisor] = []
 
 
 def run_name(name: str) -> str:
@@ -51,11 +51,11 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     """Show the ends of the agents' logs with a failure."""
     report = yield
     if report.failed:
-        for hypervisor in _running:
+        for hypervisor in running:
             if hypervisor.log.exists():
                 lines = hypervisor.log.read_text(errors="replace").splitlines()
                 ends = "\n".join(lines[-_LOG_LINES:])
-                report.sections.append((f"log of {hypervisor.name}'s agent", ends))
+                report.sections.append((f"{hypervisor.log}", ends))
     return report
 
 
@@ -104,11 +104,11 @@ def make_hypervisor(
             directory, name, central.sb, flavor, run_name(name), central.release
         )
         made.append(hypervisor)
-        _running.append(hypervisor)
+        running.append(hypervisor)
         hypervisor.start()
         return hypervisor
 
     yield make
     for hypervisor in made:
-        _running.remove(hypervisor)
+        running.remove(hypervisor)
         hypervisor.close()

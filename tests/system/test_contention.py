@@ -12,7 +12,7 @@ import pytest
 from iovisor_ovn.demo import until
 from iovisor_ovn.demo.processes import run
 from support.central import Central, Release
-from support.fixtures import run_name
+from support.fixtures import run_name, running
 from support.flows import PingStream
 from support.hypervisor import Flavor, Hypervisor
 from support.network import Host, plug, port_lines
@@ -44,6 +44,7 @@ class _Pair:
                     release,
                 )  # fmt: skip
                 self.hypervisors.append(made)
+                running.append(made)
                 made.vsctl(
                     "--no-wait", "set", "open", ".", f"external_ids:hostname=host{number}",
                     f"external_ids:ovn-encap-ip=127.0.0.{number + 1}",
@@ -66,6 +67,7 @@ class _Pair:
 
     def close(self) -> None:
         for hypervisor in self.hypervisors:
+            running.remove(hypervisor)
             hypervisor.close()
         self.central.stop()
 
@@ -77,7 +79,7 @@ def _await(hypervisor: Hypervisor, what: str) -> str:
         problems = json.loads(hypervisor.appctl("iovisor/show"))["problems"]
         return next((str(one["reason"]) for one in problems if one["what"] == what), None)
 
-    return until(reason, f"{what} of {hypervisor.name}", 30)
+    return until(reason, f"{what} of {hypervisor.directory.name}", 60)
 
 
 @pytest.fixture

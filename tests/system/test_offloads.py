@@ -96,12 +96,14 @@ def test_iperf3_runs(vms: dict[str, Vm], version: int, reverse: bool) -> None:
     assert output is not None
     until(lambda: "Server listening" in output.readline(), "iperf3's server")
     words = ["iperf3", "--json", "--client", address, "--parallel", "4", "--bytes", "16M"]
-    report = json.loads(client.run(*words, *(["--reverse"] if reverse else []), timeout_s=60))
+    words += ["--window", "128K", *(["--reverse"] if reverse else [])]
+    report = json.loads(client.run(*words, timeout_s=60))
     assert "error" not in report
     end = report["end"]
     assert end["sum_sent"]["bytes"] >= 16 << 20
-    # The client counts no byte that arrives after it has sent its last one.
-    assert end["sum_received"]["bytes"] > 8 << 20
+    # Bytes on their way when the client ends are not counted: of each stream at most what the
+    # buffers of both ends hold, which the kernel makes twice as large as asked.
+    assert end["sum_received"]["bytes"] >= (16 << 20) - 4 * 2 * (256 << 10)
     assert all(stream["receiver"]["bytes"] > 0 for stream in end["streams"])
 
 

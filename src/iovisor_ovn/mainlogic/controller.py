@@ -32,6 +32,7 @@ from iovisor_ovn.mainlogic import ports as port_rows
 from iovisor_ovn.mainlogic.binding import Bindings, Place
 from iovisor_ovn.mainlogic.chassis import Write, find_row, plan_chassis, plan_removal, put
 from iovisor_ovn.mainlogic.clock import now_ms
+from iovisor_ovn.mainlogic.contention import Restraint
 from iovisor_ovn.mainlogic.interfaces import Chore, Events, Pipeline, Vswitch
 from iovisor_ovn.mainlogic.local import LocalRows
 from iovisor_ovn.mainlogic.options import AgentOptions, read_options
@@ -55,9 +56,6 @@ _log = ovs.vlog.Vlog("controller")
 
 _RETRY_MS = 1000
 _BREATH_MS = 100
-#: Whoever changes our Chassis row back is answered ever more slowly: first and longest pause.
-_CHASSIS_PAUSE_MS = (250, 8000)
-_CHASSIS_CALM_MS = 20_000
 _ZONED_TYPES = ("localnet", "l2gateway")
 
 Columns = Mapping[str, Sequence[str]]
@@ -115,8 +113,7 @@ class Controller:
         self._changes: list[RowChange] = []
         self._local_changes: list[RowChange] = []
         self._notes: dict[str, str] = {}
-        self._chassis_pause_ms = 0
-        self._chassis_written_ms = 0
+        self._restraint = Restraint()
         self.statistics: Counter[tuple[str, str]] = Counter()
         self._zones_restored = False
         self._is_stale = True
@@ -183,8 +180,8 @@ class Controller:
             self.southbound.wait(poller)
         if self._events is not None:
             self._events.wait(poller)
-        if self._owes_chassis and self._is_chassis_paused:
-            poller.timer_wait_until(self._chassis_written_ms + self._chassis_pause_ms)
+        if self._restraint.due_ms is not None:
+            poller.timer_wait_until(self._restraint.due_ms)
         if self._retry_at_ms:
             poller.timer_wait_until(self._retry_at_ms)
         if self.bindings.next_due_ms is not None:
@@ -234,6 +231,8 @@ class Controller:
             {"what": "module_refused", "reason": f"port {port}: {why}"}
             for port, why in refused.items()
         ]
+        if self._restraint.is_contended(ovs.timeval.msec()):
+            found.append({"what": "chassis_contended", "reason": self._chassis_contended})
         contended = self.bindings.contention.reasons()
         found += [{"what": "port_contended", "reason": reason} for reason in contended.values()]
         return found
@@ -397,41 +396,34 @@ class Controller:
             self._owes_bridge = not _write(local, self._rows.plan_bridge(self.options))
 
     def _write_southbound(self, southbound: Database) -> None:
+        self._restraint.due_ms = None
         if southbound.busy or not self.options.is_complete:
             return
         writes: list[Write] = []
         if self._owes_chassis:
             writes = self._calmly(self._plan_chassis(southbound)) + self._plan_nb_cfg(southbound)
-            self._owes_chassis = bool(writes) or self._is_chassis_paused
+            self._owes_chassis = bool(writes) or self._restraint.due_ms is not None
         rows = southbound.tables["Port_Binding"].rows
         chassis = self._own_row(southbound, "Chassis")
         writes += self.bindings.plan(rows, chassis, ovs.timeval.msec())
         _write(southbound, writes)
 
-    @property
-    def _is_chassis_paused(self) -> bool:
-        return int(ovs.timeval.msec()) < self._chassis_written_ms + self._chassis_pause_ms
-
     def _calmly(self, writes: list[Write]) -> list[Write]:
         """Put off what was written just now and has become wrong again: somebody else writes it."""
         now = ovs.timeval.msec()
-        is_calm = now >= self._chassis_written_ms + _CHASSIS_CALM_MS
-        if is_calm:
-            self._chassis_pause_ms = 0
-            self._notes.pop("chassis_contended", None)
-        if not writes or self._is_chassis_paused:
+        was_contended = self._restraint.is_contended(now)
+        if not writes or not self._restraint.may_write(now):
             return []
-        if not is_calm:
-            first, longest = _CHASSIS_PAUSE_MS
-            self._chassis_pause_ms = min(max(first, 2 * self._chassis_pause_ms), longest)
-            if self._chassis_pause_ms >= 4 * first:
-                self._note(
-                    "chassis_contended",
-                    f"something else writes chassis {self.options.chassis}: is there another "
-                    "agent with this system-id?",
-                )
-        self._chassis_written_ms = now
+        if self._restraint.is_contended(now) and not was_contended:
+            _log.err(f"chassis_contended reason={self._chassis_contended!r}")
         return writes
+
+    @property
+    def _chassis_contended(self) -> str:
+        return (
+            f"something else writes chassis {self.options.chassis}: is there another agent with "
+            "this system-id?"
+        )
 
     def _plan_chassis(self, southbound: Database) -> list[Write]:
         bridge = self._rows.bridge(self.options.bridge)

@@ -117,7 +117,7 @@ class Database:
 
         While one is on its way the rows still show what was there before it.
         """
-        paused = ovs.timeval.msec() < self._paused_until_ms
+        paused = bool(self._paused_until_ms)
         return bool(self._pending) or paused or not self.connected or not self.is_ours
 
     @property
@@ -146,6 +146,8 @@ class Database:
 
     def run(self) -> bool:
         """Read what has come, send what can go; return whether rows changed."""
+        if ovs.timeval.msec() >= self._paused_until_ms:
+            self._paused_until_ms = 0  # here alone: `busy` is the same until `wait`
         if self._idl is None or self._is_reopening:
             self._run_without_schema()
             if self._idl is None or self._is_reopening:
@@ -172,7 +174,7 @@ class Database:
         else:
             self._session.wait(poller)
             self._session.recv_wait(poller)
-        if ovs.timeval.msec() < self._paused_until_ms:
+        if self._paused_until_ms:
             poller.timer_wait_until(self._paused_until_ms)
 
     def changes(self) -> list[RowChange]:
