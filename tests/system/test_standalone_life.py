@@ -304,6 +304,32 @@ def test_a_detached_start_that_nobody_waits_for_leaves_nothing(rig: StandaloneRi
     assert [path.name for path in rig.run_dir.iterdir()] == ["standalone.log"]
 
 
+@pytest.mark.parametrize("detach", [True, False], ids=["detached", "foreground"])
+def test_an_interrupted_start_over_a_dead_process_leaves_its_chain_alone(
+    rig: StandaloneRig, detach: bool
+) -> None:
+    """Packets and connections of the earlier chain go on, by the programs that they met before."""
+    rig.up(_FIREWALL)
+    serve(rig.hosts["b"], 80)
+    with Connection(rig.hosts["a"], "10.0.0.2", 80) as connection:
+        before = _programs(rig)
+        pid = rig.pid
+        assert pid is not None
+        end(pid, signal.SIGKILL)
+        (rig.run_dir / "standalone.ctl").unlink()
+        file = rig.write(_large(), "large.yaml")
+        up = rig.start(*rig.words("up", file, *["--detach"] * detach)[4:])
+        rig.wait_starting()
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=60)
+        assert up.returncode == (130 if detach else 1)
+        assert rig.pid is None
+        assert _programs(rig) == before
+        assert connection.echoes()
+        rig.up(_FIREWALL)
+        assert connection.echoes()
+
+
 def test_of_two_starts_at_once_one_is_refused(rig: StandaloneRig) -> None:
     """With a reason, and the other chain works."""
     words = rig.words("up", rig.write(_SWITCH), "--detach")[4:]

@@ -278,7 +278,10 @@ class Machine:
 
     @contextmanager
     def takeover(self) -> Iterator[None]:
-        """Attach within; if that raises, all devices run again what they ran before."""
+        """Attach within; if that raises, all devices run again what they ran before.
+
+        Else all run this load, see `settle`.
+        """
         try:
             with restored_on_failure(self._pin_dir, self._again_pins):
                 yield
@@ -286,6 +289,7 @@ class Machine:
             for name in _PROGRAM_TABLES:
                 _fresh_pin(self.pin_dir, name).unlink(missing_ok=True)
             raise
+        self.settle()
 
     def settle(self) -> None:
         """All devices run this load: forget what earlier ones pinned."""

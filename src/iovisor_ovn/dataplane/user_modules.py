@@ -22,6 +22,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import ovs.vlog
+
 from iovisor_ovn.abi import STRUCTS, Limit
 from iovisor_ovn.dataplane.attach import attached
 from iovisor_ovn.dataplane.machine import Machine
@@ -32,6 +34,8 @@ from iovisor_ovn.dataplane.user_program import UserProgram, digest, load_module
 from iovisor_ovn.errors import DataplaneError, MapFullError
 
 __all__ = ["Exchange", "ModuleCounts", "UserModules"]
+
+_log = ovs.vlog.Vlog("user_modules")
 
 #: What was in force before, by the names of what is now.
 Exchange = Mapping[str, UserProgram | None]
@@ -207,11 +211,15 @@ class UserModules:
         return {pin.name: Map.open_pin(pin) for pin in sorted(place.glob("*"))}
 
     def _pin(self, name: str, loaded: UserProgram) -> None:
-        self._unpin(name)
+        # The program is in force: what cannot be pinned is lost at a restart, and no sooner.
         place = self._pins / _file_name(name)
-        place.mkdir(parents=True, exist_ok=True)
-        for map_name, item in loaded.maps.items():
-            item.pin(place / map_name)
+        try:
+            self._unpin(name)
+            place.mkdir(parents=True, exist_ok=True)
+            for map_name, item in loaded.maps.items():
+                item.pin(place / map_name)
+        except (DataplaneError, OSError) as error:
+            _log.warn(f"maps_not_pinned module={name} reason={error}")
 
     def _unpin(self, name: str) -> None:
         _remove_pins(self._pins / _file_name(name))

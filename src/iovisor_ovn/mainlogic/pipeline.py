@@ -504,8 +504,8 @@ class Pipeline:
                 problems.append(error)
         self._let_go(self._hooked.keys() - wanted.keys())
         self._hooked = hooked
-        if not self._is_settled and not problems:
-            self.machine.settle()
+        if not self._is_settled and not problems and not self._is_chain:
+            self.machine.settle()  # a chain does that at the end of its takeover
             self._is_settled = True
 
     def _return_devices(self) -> None:

@@ -108,11 +108,12 @@ class Chain:
 
     # -- topologies ----------------------------------------------------------------------
 
-    def apply(self, topology: Topology) -> None:
+    def apply(self, topology: Topology, confirm: Callable[[], None] = lambda: None) -> None:
         """Put a topology into force; what it has in common with the one before goes on.
 
-        Raises TopologyError (a device is missing, a flow cannot be executed) and DataplaneError (a
-        map is full, a device refuses): then all is as before.
+        Raises TopologyError (a device is missing, a flow cannot be executed), DataplaneError (a
+        map is full, a device refuses) and what ``confirm``, called last, raises: then all is as
+        before.
         """
         self._devices_changed |= bool(self.devices.run())
         interfaces = self._find_devices(topology)
@@ -125,7 +126,7 @@ class Chain:
         self._zones.assign(zone_users | self._zone_users, {})
         self._save()
         with self.pipeline.machine.takeover() if self.topology is None else nullcontext():
-            exchange = self._put_into_force(topology, rows, interfaces, programs)
+            exchange = self._put_into_force(topology, rows, interfaces, programs, confirm)
         self.topology, self._keys, self._zone_users = topology, keys, zone_users
         self._zones.assign(zone_users, {})
         self.pipeline.modules.settle(exchange)
@@ -144,7 +145,7 @@ class Chain:
 
     def _put_into_force(
         self, topology: Topology, rows: Rows, interfaces: dict[str, Device],
-        programs: Mapping[str, UserProgram],
+        programs: Mapping[str, UserProgram], confirm: Callable[[], None],
     ) -> Exchange:  # fmt: skip
         """Let packets meet a topology; all is as before if that raises."""
         before = (self._rows, self._interfaces)
@@ -152,6 +153,7 @@ class Chain:
         try:
             self.pools.put(topology)
             self._update(rows, interfaces, lambda: self._require_whole(topology))
+            confirm()
         except BaseException:
             if self.topology is not None:  # else what an earlier process left goes on
                 self._try_update(*before)

@@ -276,8 +276,7 @@ def run_chain(
         ovs.daemon.daemonize_start()
         process = _Process(where, keep_at_end=detach_process, fast_path=fast_path)
         try:
-            process.start(lambda chain: chain.apply(topology))
-            ovs.daemon.daemonize_complete()  # exits when nobody waits any more
+            process.start(topology)
         except BaseException:
             process.abandon()
             raise
@@ -319,8 +318,8 @@ class _Process:
         # Its links may be in another namespace, its devices gone: connections and leases are there.
         self._was_there = where.pins.exists()
 
-    def start(self, deploy: Callable[[Chain], None]) -> None:
-        """Listen, load the machine, put the chain into force."""
+    def start(self, topology: Topology) -> None:
+        """Listen, load the machine, put the chain into force, tell who waits for it."""
         look_for_cycles_seldom()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
@@ -335,13 +334,16 @@ class _Process:
         self._chain = Chain(
             machine, NetDevices(), Store(self._where.state), LeaseFile(self._where.leases)
         )
-        deploy(self._chain)
-        if self._signalled and not self._was_there:
-            raise ConfigError("ended by a signal before the chain worked")
+        self._chain.apply(topology, self._confirm)
         ovs.unixctl.command_register("standalone/apply", "SOURCE DIRECTORY FILE", 3, 3,
                                      self._on_apply, None)  # fmt: skip
         ovs.unixctl.command_register("standalone/show", "", 0, 0, self._on_show, None)
         ovs.unixctl.command_register("standalone/down", "", 0, 0, self._on_down, None)
+
+    def _confirm(self) -> None:
+        if self._signalled:
+            raise ConfigError("ended by a signal before the chain worked")
+        ovs.daemon.daemonize_complete()  # exits when nobody waits any more
 
     def loop(self) -> None:
         """Work until told to end; a bug of ours ends the chain as a signal does."""
