@@ -40,13 +40,15 @@
 	 1ULL << OP_NEIGH_LOOKUP | 1ULL << OP_FDB_GET | 1ULL << OP_FDB_PUT |   \
 	 1ULL << OP_FDB_LOOKUP)
 
-#define ENTRY_GO_ON 0
+#define ENTRY_INGRESS 0
+#define HANDED_OVER 2 /* m->busy: to the next run */
+#define ENTERED 0x100 /* no verdict */
 
-int go_on(struct __sk_buff *skb);
+int ingress(struct __sk_buff *skb);
 
 /*
  * Key: ENTRY_*. Value: a program that goes on with a packet. Written at load, read
- * by finish(). Pinned, as `modules` is. Nothing can be full.
+ * by hand_over(). Pinned, as `modules` is. Nothing can be full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -54,7 +56,7 @@ struct {
 	__type(key, __u32);
 	__array(values, int(struct __sk_buff *));
 } entries SEC(".maps") = {
-	.values = {[ENTRY_GO_ON] = &go_on},
+	.values = {[ENTRY_INGRESS] = &ingress},
 };
 
 /*
@@ -67,7 +69,7 @@ struct {
  * the next of our hooks may be that of another chain.
  */
 #define OURS 0x6f76 /* "ov" */
-#define DONE 0x6f77 /* to be dropped: see finish() */
+#define DONE 0x6f77 /* to be dropped: see conclude() */
 #define SIDES (PORT_F_WIRE | PORT_F_HOST)
 
 struct context {
@@ -925,25 +927,26 @@ static __always_inline int conclude(struct __sk_buff *skb, struct machine *m)
 }
 
 /*
- * Work until the packet is done, or a user's module is to run: that is the
- * program go_on's, so that no frame is added to the deepest calls from here.
+ * The work on a packet goes on in another run of the program ingress: a user's
+ * module adds no frame to the deepest calls from here then, and the verifier
+ * reads the greater part of the machine once only.
  */
-static __always_inline int finish(struct __sk_buff *skb, struct machine *m)
+static __always_inline int hand_over(struct __sk_buff *skb, struct machine *m)
 {
-	struct context ctx = {.skb = skb, .m = m};
+	m->busy = HANDED_OVER;
+	bpf_tail_call(skb, &entries, ENTRY_INGRESS);
+	count_drop(DROP_MODULE_CALLS);
+	return conclude(skb, m);
+}
 
-	/* One segment is all that most packets need: without the loop, then. */
+/* One segment is all that most packets need. */
+static __always_inline void take_segment(struct __sk_buff *skb,
+					 struct machine *m)
+{
 	if (fast_path && (m->run == RUN_STAGE || m->run == RUN_CODE))
 		replay();
 	if (m->run == RUN_EMIT)
 		emit(skb, m);
-	if (!is_done(m) && m->run != RUN_MODULE)
-		bpf_loop(MAX_STEPS + 1, step, &ctx, 0);
-	if (m->run == RUN_MODULE) {
-		bpf_tail_call(skb, &entries, ENTRY_GO_ON);
-		count_drop(DROP_MODULE_CALLS);
-	}
-	return conclude(skb, m);
 }
 
 /* The device of an untagged packet, from the map once in a generation. */
@@ -1013,14 +1016,15 @@ static __always_inline int refuse(struct __sk_buff *skb, struct machine *m,
 	return VERDICT_PASS;
 }
 
-static __always_inline int enter(struct __sk_buff *skb, int is_from_host)
+/* Begin with a packet that comes: ENTERED, or the verdict when that is all. */
+static __always_inline int enter(struct __sk_buff *skb, struct machine *m,
+				 int is_from_host)
 {
-	struct machine *m = machine();
 	struct device *device;
 	__u32 nested = 0;
 	int result = begin(m, skb);
 
-	if (result || !m)
+	if (result)
 		return refuse(skb, m, result, is_from_host);
 	device = is_from_host ? find_host(skb) : find_device(skb, m, &nested);
 	if (!device)
@@ -1040,34 +1044,75 @@ static __always_inline int enter(struct __sk_buff *skb, int is_from_host)
 	goto_stage(m, 0);
 	if (device->module)
 		call_port_module(skb, device->module, MODULE_FROM_MACHINE);
-	return finish(skb, m);
+	return ENTERED;
 }
 
-/* Packets that come out of a logical port's device. */
+/* Take up what another run has handed over; out of the way of all other packets. */
+static __noinline int take_over(struct __sk_buff *skb)
+{
+	struct machine *m = machine();
+
+	if (!m)
+		return 0;
+	m->busy = 1;
+	if (m->run == RUN_MODULE)
+		after_module(m, user_call(skb));
+	return 0;
+}
+
+/*
+ * Packets that come out of a logical port's device, and those that another run
+ * hands over. Works until the packet is done, or a user's module is to run.
+ */
 SEC("tc")
 int ingress(struct __sk_buff *skb)
 {
-	if (skb->tc_index == OURS && find_host(skb)) {
-		skb->tc_index = 0;
-		return VERDICT_PASS;
+	struct machine *m = machine();
+	struct context ctx = {.skb = skb, .m = m};
+	int verdict;
+
+	if (!m)
+		return VERDICT_DROP;
+	if (__builtin_expect(m->busy == HANDED_OVER, 0)) {
+		take_over(skb);
+	} else {
+		if (skb->tc_index == OURS && find_host(skb)) {
+			skb->tc_index = 0;
+			return VERDICT_PASS;
+		}
+		verdict = enter(skb, m, 0);
+		if (verdict != ENTERED)
+			return verdict;
 	}
-	return enter(skb, 0);
+	take_segment(skb, m);
+	if (!is_done(m) && m->run != RUN_MODULE)
+		bpf_loop(MAX_STEPS + 1, step, &ctx, 0);
+	if (m->run == RUN_MODULE)
+		return hand_over(skb, m);
+	return conclude(skb, m);
 }
 
 /*
  * Packets that the host's stack sends by a device that it shares with us. To be
- * loaded by whoever may have such devices: it costs a second.
+ * loaded by whoever may have such devices.
  */
 SEC("?tc")
 int egress(struct __sk_buff *skb)
 {
-	if (skb->tc_index == DONE)
+	struct machine *m = machine();
+	int verdict;
+
+	if (skb->tc_index == DONE || !m)
 		return VERDICT_DROP;
 	if (skb->tc_index == OURS) {
 		skb->tc_index = 0;
 		return VERDICT_PASS;
 	}
-	return enter(skb, 1);
+	verdict = enter(skb, m, 1);
+	if (verdict != ENTERED)
+		return verdict;
+	take_segment(skb, m);
+	return is_done(m) ? conclude(skb, m) : hand_over(skb, m);
 }
 
 /* Packets that the agent puts into the pipeline by a test run. */
@@ -1099,19 +1144,7 @@ int inject(struct __sk_buff *skb)
 	goto_stage(m, injection->stage);
 	if (injection->kind == INJECT_OUTPUT)
 		output(m);
-	return finish(skb, m);
-}
-
-/* A user's module is to run on the packet at hand. */
-SEC("tc")
-int go_on(struct __sk_buff *skb)
-{
-	struct machine *m = machine();
-
-	if (!m)
-		return VERDICT_DROP;
-	after_module(m, user_call(skb));
-	return finish(skb, m);
+	return hand_over(skb, m);
 }
 
 /* Copies that were sent around to a user's module. */
@@ -1129,7 +1162,7 @@ int again(struct __sk_buff *skb)
 	if (result)
 		return drop_at_entry(m, -result & 0x3f);
 	m->run = RUN_MODULE;
-	return finish(skb, m);
+	return hand_over(skb, m);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
