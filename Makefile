@@ -31,6 +31,8 @@ BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wshadow -Wimplic
 C_FILES := $(shell find bpf examples src tests -name '*.[ch]')
 
 PYTEST := $(BIN)/pytest
+# Tests of several files at a time, where there are several CPUs; ARGS='-n 0' is one after the other.
+PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 # What follows on the command line reaches pytest: make test-unit ARGS='-k lexer -x'
 ARGS ?=
 FUZZ := build/fuzz
@@ -92,27 +94,27 @@ fmt: $(VENV_READY) $(PACKAGES_READY) ## rewrite files in the house's style
 	$(CLANG_FORMAT) -i $(C_FILES)
 
 test: lint build ovn-root ## every tier
-	$(AS_ROOT) $(PYTEST) --ovn=$(OVN) $(ARGS)
+	$(AS_ROOT) $(PYTEST) $(PARALLEL) --ovn=$(OVN) $(ARGS)
 
 test-release: build ovn-root ## the tiers that depend on the release: make test-release OVN=25.03
-	$(AS_ROOT) $(PYTEST) tests/functional tests/system tests/differential --ovn=$(OVN) \
+	$(AS_ROOT) $(PYTEST) $(PARALLEL) tests/functional tests/system tests/differential --ovn=$(OVN) \
 		--ignore-glob='*/test_standalone_*' --ignore=tests/system/test_examples.py $(ARGS)
 
 test-unit: $(VENV_READY) ## no privileges, under a minute
-	$(PYTEST) tests/unit $(ARGS)
+	$(PYTEST) $(PARALLEL) tests/unit $(ARGS)
 
 coverage: $(VENV_READY) ## which branches the unit tests reach
 	$(BIN)/coverage run -m pytest tests/unit $(ARGS)
 	$(BIN)/coverage report
 
 test-bpf: build ## packets through loaded programs
-	$(AS_ROOT) $(PYTEST) tests/bpf examples $(ARGS)
+	$(AS_ROOT) $(PYTEST) $(PARALLEL) tests/bpf examples $(ARGS)
 
 test-functional: build ovn-root ## real database servers, no traffic
-	$(AS_ROOT) $(PYTEST) tests/functional --ovn=$(OVN) $(ARGS)
+	$(AS_ROOT) $(PYTEST) $(PARALLEL) tests/functional --ovn=$(OVN) $(ARGS)
 
 test-system: build ovn-root ## namespaces and traffic; ARGS=--flavor=ovn asks ordinary OVN
-	$(AS_ROOT) $(PYTEST) tests/system --ovn=$(OVN) $(ARGS)
+	$(AS_ROOT) $(PYTEST) $(PARALLEL) tests/system --ovn=$(OVN) $(ARGS)
 
 test-differential: build ovn-root ## recorded cases and two minutes of random packets beside ordinary OVN
 	$(AS_ROOT) $(PYTEST) tests/differential --ovn=$(OVN) $(ARGS)

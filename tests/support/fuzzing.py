@@ -8,6 +8,7 @@ tests through the fixture ``fuzz``. Without a seed each run has a new one; it is
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from _pytest.terminal import TerminalReporter
@@ -57,6 +58,18 @@ def fuzz(request: pytest.FixtureRequest) -> Iterator[Fuzz]:
         yield made
     finally:
         config.stash[_LINES].append(f"{request.node.name}: seed {made.seed}: {made.summary}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Give a worker's lines to the process that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["fuzz"] = session.config.stash[_LINES]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over the lines of a worker that has ended."""
+    node.config.stash[_LINES] += getattr(node, "workeroutput", {}).get("fuzz", [])
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
