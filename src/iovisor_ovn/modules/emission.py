@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-__all__ = ["BACK", "FLOOD", "FOR_MANY", "NOT_ANSWERED", "REJECT", "Emission", "Flow", "FlowList",
-       "Neighbour", "Peer", "Speaker", "answer_arp", "braces", "link_counter", "port_name",
-       "quoted"]  # fmt: skip
+__all__ = ["BACK", "FLOOD", "FOR_MANY", "MARTIAN", "NOT_ANSWERED", "REJECT", "Emission", "Flow",
+       "FlowList", "Neighbour", "Peer", "Speaker", "answer_arp", "braces", "link_counter",
+       "port_name", "quoted"]  # fmt: skip
 
 #: What sends a packet back by the port that it came by.
 BACK = "outport = inport; flags.loopback = 1; output;"
@@ -25,6 +25,12 @@ REJECT = f"reject {{ {BACK} }};"
 #: Frames and packets for more than one: not forwarded by routers (RFC 1812, 5.3.4), not answered by
 #: errors (RFC 1122, 3.2.2; RFC 4443, 2.4).
 FOR_MANY = "(ip && eth.mcast) || ip4.dst == {224.0.0.0/4, 255.255.255.255} || ip6.dst == ff00::/8"
+#: Addresses that no packet on a wire has (RFC 1812, 5.3.7; RFC 4291, 2.5.2 and 2.5.3).
+MARTIAN = (
+    "ip4.src == {0.0.0.0/8, 127.0.0.0/8, 224.0.0.0/4, 255.255.255.255}"
+    " || ip4.dst == {0.0.0.0/8, 127.0.0.0/8}"
+    " || ip6.src == {::, ::1, ff00::/8} || ip6.dst == {::, ::1}"
+)
 #: Packets that are about others, or not the first part: not answered by errors (RFC 1812, 4.3.2.7).
 NOT_ANSWERED = (
     "(icmp4 && icmp4.type == {3, 4, 5, 11, 12}) || (icmp6 && icmp6.type == {1, 2, 3, 4, 137})"

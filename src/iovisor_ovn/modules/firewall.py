@@ -40,6 +40,7 @@ from iovisor_ovn.language import (
 )
 from iovisor_ovn.modules.emission import (
     FOR_MANY,
+    MARTIAN,
     NOT_ANSWERED,
     REJECT,
     Emission,
@@ -135,7 +136,7 @@ def emit_firewall(name: str, firewall: Firewall) -> Emission:
     if is_stateful:
         flows.add(_PASS, 50, f"{_COMMIT} == 1", "ct_commit { ct_mark.blocked = 0; }; output;")
     flows.add(_PASS, 0, "1", "output;")
-    flows.add(_REFUSE, 50, f"{FOR_MANY} || {NOT_ANSWERED}", "drop;")
+    flows.add(_REFUSE, 50, f"{FOR_MANY} || {MARTIAN} || {NOT_ANSWERED}", "drop;")
     flows.add(_REFUSE, 0, "1", REJECT)
     flows.deliver()
     return flows.emission(has_zones=is_stateful)

@@ -33,6 +33,7 @@ from iovisor_ovn.config.topology import Route, Router, RouterInterface
 from iovisor_ovn.modules.emission import (
     BACK,
     FOR_MANY,
+    MARTIAN,
     NOT_ANSWERED,
     Emission,
     FlowList,
@@ -49,12 +50,6 @@ _ETHERNET_BYTES = 14
 #: Priorities of ROUTE: those of prefixes begin here, two for each length.
 _FIRST_PREFIX = 10
 _NO_MAC = "00:00:00:00:00:00"
-#: Addresses that no packet on a wire has (RFC 1812, 5.3.7; RFC 4291, 2.5.2 and 2.5.3).
-_MARTIAN = (
-    "ip4.src == {0.0.0.0/8, 127.0.0.0/8, 224.0.0.0/4, 255.255.255.255}"
-    " || ip4.dst == {0.0.0.0/8, 127.0.0.0/8}"
-    " || ip6.src == {::, ::1, ff00::/8} || ip6.dst == {::, ::1}"
-)
 _TO_ROUTE = f"next(pipeline=ingress, table={_ROUTE});"
 
 _Address = IPv4Address | IPv6Address
@@ -276,7 +271,7 @@ def _input_packets(
     flows: FlowList, ports: Sequence[RouterInterface], answers: _AnswersByPort
 ) -> None:
     """Packets for the router itself, and such as no router forwards."""
-    flows.add(_INPUT, 100, _MARTIAN, "drop;")
+    flows.add(_INPUT, 100, MARTIAN, "drop;")
     flows.add(_INPUT, 95, FOR_MANY, "drop;")
     four: set[IPv4Address] = set()
     six: set[IPv6Address] = set()

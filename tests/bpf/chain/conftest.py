@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from chain_rig import ChainRig
-from iovisor_ovn.abi import Replay
 from iovisor_ovn.dataplane import mount, unmount
 from machine_rig import build, inside
 
@@ -30,8 +29,6 @@ def loaded_chain(request: pytest.FixtureRequest) -> Iterator[ChainRig]:
             with mount(pins) as mounted:
                 rig = ChainRig(path, mounted.path, name, fast_path=request.param)
                 yield rig
-                # Where nothing was replayed, the tests with the fast path show nothing.
-                assert bool(rig.machine.replays()[Replay.HIT]) == request.param
                 rig.close()
         finally:
             unmount(pins)

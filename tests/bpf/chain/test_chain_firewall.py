@@ -209,6 +209,11 @@ UNANSWERED = [
     ("TTL exceeded", _TO_HOST / IP(src=INSIDE, dst=OUTSIDE) / ICMP(type=11) / QUESTION),
     ("redirect", _TO_HOST / IP(src=INSIDE, dst=OUTSIDE) / ICMP(type=5) / QUESTION),
     ("too big", _TO_HOST / IPv6(src="fd00::1", dst="fd00::2") / ICMPv6PacketTooBig() / DATA),
+    ("from nobody", _TO_HOST / IP(src="0.0.0.0", dst=OUTSIDE) / UDP() / DATA),
+    ("from a group", _TO_HOST / IP(src="224.0.0.5", dst=OUTSIDE) / UDP() / DATA),
+    ("from all", _TO_HOST / IP(src="255.255.255.255", dst=OUTSIDE) / UDP() / DATA),
+    ("from IPv6's nobody", _TO_HOST / IPv6(src="::", dst="fd00::2") / UDP() / DATA),
+    ("from an IPv6 group", _TO_HOST / IPv6(src="ff02::5", dst="fd00::2") / UDP() / DATA),
     ("fragment", _TO_HOST / IP(src=INSIDE, dst=OUTSIDE, frag=9, proto=17) / DATA),
 ]  # fmt: skip
 
