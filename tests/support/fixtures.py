@@ -110,5 +110,5 @@ def make_hypervisor(
 
     yield make
     for hypervisor in made:
-        running.remove(hypervisor)
         hypervisor.close()
+        running.remove(hypervisor)

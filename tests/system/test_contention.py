@@ -67,8 +67,8 @@ class _Pair:
 
     def close(self) -> None:
         for hypervisor in self.hypervisors:
-            running.remove(hypervisor)
             hypervisor.close()
+            running.remove(hypervisor)
         self.central.stop()
 
 

@@ -131,11 +131,20 @@ def unmount(directory: str | os.PathLike[str]) -> bool:
             _empty(view.seen(place))
             _in_namespace(view, place, _unmount_here)
         except OSError as error:
-            if Path(f"/proc/{view.pid}").exists():
+            if not _has_ended(view.pid):
                 raise DataplaneError(f"cannot unmount the bpffs at {place}: {error}") from error
-            # The process ended, and its namespace may be there by another one.
+            # Its namespace may be there by another process.
             views = _views(place.parent)
     return found
+
+
+def _has_ended(pid: int) -> bool:
+    # One that is not waited for yet has no namespace any more.
+    try:
+        _namespace(pid)
+    except OSError:
+        return True
+    return False
 
 
 def _absolute(directory: str | os.PathLike[str]) -> Path:
