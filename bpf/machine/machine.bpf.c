@@ -790,7 +790,7 @@ static long step(__u32 i, void *arg)
 		return 1;
 	if (fast_path && m->begins) {
 		replay();
-		if (m->run == RUN_END)
+		if (m->run == RUN_END || m->begins)
 			return 0;
 	}
 	m->begins = 0;

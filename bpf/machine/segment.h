@@ -251,8 +251,10 @@ static __always_inline void apply(struct machine *m, const struct segment *s)
 	m->steps += s->steps;
 	m->pc = s->pc;
 	m->run = RUN_CODE;
-	if (s->pc)
+	if (s->pc) {
+		m->begins = s->begins;
 		return;
+	}
 	m->run = RUN_END;
 	if (s->drop)
 		count_drop(s->drop);
@@ -449,6 +451,7 @@ __noinline int end_segment(__u32 pc, __u32 drop)
 	segment->learned = m->learned;
 	segment->until = m->recalls ? rough_now(m) + RECALL_NS : 0;
 	segment->steps = m->steps - m->first_steps;
+	segment->begins = m->n_counted == SEGMENT_COUNTS;
 	segment->serial = start->serial;
 	return 0;
 }
@@ -473,19 +476,20 @@ static __always_inline void strand_ended(struct machine *m)
 	m->begins = !m->recording;
 }
 
-/* Count the packet; a replay counts again what this walk counted. */
+/*
+ * Count the packet; a replay counts again what this walk counted. A segment with
+ * no room for more counters is followed by another one.
+ */
 static __always_inline void count_packet(struct machine *m, __u32 pc,
 					 __u32 index)
 {
 	__u32 n = m->n_counted;
 
-	if (fast_path && m->recording) {
-		if (n < SEGMENT_COUNTS) {
-			m->counted[n] = index;
-			m->n_counted = n + 1;
-		} else {
-			cut(m, pc);
-		}
+	if (fast_path && m->recording && n < SEGMENT_COUNTS) {
+		m->counted[n] = index;
+		m->n_counted = n + 1;
+		if (n + 1 == SEGMENT_COUNTS)
+			cut(m, pc + 1);
 	}
 	raise_counter(m, index);
 }

@@ -45,6 +45,7 @@ struct segment {
 	__u32 learned; /* where until is set: what had been learned by then */
 	__u64 until; /* clock, ns; 0: nothing learned is in it */
 	__u32 steps; /* that the walk took */
+	__u32 begins; /* where it goes on another one begins */
 };
 
 /*

@@ -275,18 +275,22 @@ def test_links_are_counted_each_way(rig: ChainRig) -> None:
     assert {row["module"] for row in found["counters"]} == {"b"}
 
 
-def test_long_row_of_modules_is_replayed_whole(rig: ChainRig) -> None:
-    """A segment keeps the counters of eight modules with two each."""
-    names = [f"n{number}" for number in range(8)]
+@pytest.mark.parametrize(("length", "segments"), [(8, 1), (30, 4)])
+def test_long_row_of_modules_is_replayed_whole(rig: ChainRig, length: int, segments: int) -> None:
+    """A segment keeps the counters of eight modules with two each; another one follows it."""
+    names = [f"n{number}" for number in range(length)]
     modules: dict[str, Config] = dict.fromkeys(names, Null(forwards=True))
-    rig.fresh(chain(modules, ["n0", "n7"], list(pairwise(names))))
+    rig.fresh(chain(modules, ["n0", names[-1]], list(pairwise(names))))
     for _ in range(3):
         assert rig.send(0, OUT) == {1: [OUT]}
     before = rig.machine.replays()
     for _ in range(10):
         assert rig.send(0, OUT) == {1: [OUT]}
     after = rig.machine.replays()
-    assert after[Replay.HIT] - before[Replay.HIT] == (10 if rig.mode == "replay" else 0)
+    hits = 10 * segments if rig.mode == "replay" else 0
+    assert after[Replay.HIT] - before[Replay.HIT] == hits
     assert after[Replay.MISS] == before[Replay.MISS]
-    packets = [row["packets"] for row in report(rig.chain)["counters"] if "wire0" in row["what"]]
-    assert packets == [13]
+    found = report(rig.chain)
+    counted = [row["packets"] for row in found["counters"] if row["packets"]]
+    assert counted == [13] * length
+    assert [row["forth_packets"] for row in found["links"]] == [13] * (length - 1)
