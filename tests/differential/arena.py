@@ -75,6 +75,8 @@ class Arena:
         self._sender = ""
         #: How often each known difference explained what was unlike.
         self.explained: Counter[str] = Counter()
+        #: Whether one of them makes all that follows in this topology unlike.
+        self.is_parted = False
 
     def disconnect(self) -> None:
         """Close what this process holds; sweeping the directory ends the rest."""
@@ -88,6 +90,7 @@ class Arena:
 
     def set_up(self, topology: Topology) -> list[Mismatch]:
         """Replace the topology; return what is unlike in the logical flows."""
+        self.is_parted = False
         self._remove_all()
         self._bind(set(PORTS))
         self._sync()
@@ -103,7 +106,7 @@ class Arena:
             return unlike
         for number, step in enumerate(case.steps):
             _outputs, unlike = self.do(number, step)
-            if unlike:
+            if unlike or self.is_parted:
                 return unlike
         return self.finish(len(case.steps))
 
@@ -212,6 +215,7 @@ class Arena:
         ]
         if unlike and (known := self._explain(frames, ours, theirs)) is not None:
             self.explained[known.name] += 1
+            self.is_parted |= known.lasts
             unlike = []
         return theirs, unlike
 

@@ -24,13 +24,15 @@ class Difference:
     ``needs`` restricts it to steps in which something is the case that frames do not show:
     "conntrack" (the topology tracks connections), "nat" (it translates), "new station" (a sender is
     not learned yet), "loop" (routers hand the packet to each other), "given up" (OVS counted a
-    packet that came round too often).
+    packet that came round too often).  ``lasts``: from there on the two sides know other
+    connections or neighbours, and what follows cannot be compared.
     """
 
     name: str
     applies: Callable[[bytes], bool]
     reduce: Callable[[bytes, Sequence[bytes]], bytes]
     needs: str = ""
+    lasts: bool = False
 
 
 def explain(
@@ -193,13 +195,12 @@ def _quotes_tcp6(frame: bytes) -> bool:
     return is_error and b"\x01" <= kind <= b"\x04" and protocol == b"\x06"
 
 
-def _without_quoted_sum(frame: bytes, _sent: Sequence[bytes]) -> bytes:
-    """Leave out the quoted segment's checksum, and the message's that is over it, too."""
-    if not _quotes_tcp6(frame):
-        return frame
-    at = _network_at(frame)
-    own, quoted = at + 42, at + 48 + 40 + 16
-    return frame[:own] + frame[own + 2 : quoted] + frame[quoted + 2 :]
+def _may_bring_quote(frame: bytes) -> bool:
+    return _quotes_tcp6(frame) or _is_neighbour_message(frame)  # by which held ones go on
+
+
+def _unless_quotes_tcp6(frame: bytes, _sent: Sequence[bytes]) -> bytes:
+    return b"" if _quotes_tcp6(frame) else frame
 
 
 DIFFERENCES = (
@@ -208,11 +209,13 @@ DIFFERENCES = (
     Difference("TTL of IP protocol 0", _has_source, _unless_protocol_0),
     Difference("IP source and destination the same", _is_to_itself, _nothing),
     Difference("answer to an unreadable IP header", _is_unreadable_ip, _unless_from_nobody),
-    Difference("end of a loop of routers", _may_go_far, _unless_told, needs="loop"),
+    Difference("end of a loop of routers", _may_go_far, _unless_told, needs="loop", lasts=True),
     Difference("fragments held for a neighbour", _is_neighbour_message, _unless_fragment),
-    Difference("port of what is held", _is_neighbour_message, _without_source_port, needs="nat"),
+    Difference(
+        "port of what is held", _is_neighbour_message, _without_source_port, needs="nat", lasts=True
+    ),
     Difference("too many lookups of connections", _has_source, _nothing, needs="given up"),
-    Difference("quoted TCP checksum over IPv6", _quotes_tcp6, _without_quoted_sum, needs="nat"),
+    Difference("TCP quoted over IPv6", _may_bring_quote, _unless_quotes_tcp6, needs="nat"),
     Difference("fragments in conntrack", _is_fragment, _nothing, needs="conntrack"),
     Difference("answer to a new station", _has_source, _unless_back, needs="new station"),
 )

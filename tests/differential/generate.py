@@ -165,12 +165,14 @@ class _Draw:
         outside = Network(network).ip4(200 + number), Network(network).ip6(200 + number)
         protocol = self._chance.choice(("tcp", "udp"))
         port, to = self._chance.choice(PORTS_SERVED), self._chance.choice(PORTS_SERVED)
+        version = self._chance.choice((6, 4))
         ends = (
             (f"{outside[0]}:{port}", f"{host.ip4}:{to}")
-            if self._chance.randrange(2)
+            if version == 4
             else (f"[{outside[1]}]:{port}", f"[{host.ip6}]:{to}")
         )
         self.plan.translated.append((network, *outside))
+        self.plan.served[outside[version == 6]] = (protocol, port)
         name = f"lb{number}"
         switch = self._chance.choice(self.plan.networks).switch
         where, at = self._chance.choice((("lr-lb-add", router), ("ls-lb-add", switch)))

@@ -136,9 +136,21 @@ class Headers:
             return ICMP(type=kind, id=1) / data, f"icmp4 type {kind}"
         return data, f"ip{version} without a known protocol"
 
+    def _opening(self, protocol: str, port: int) -> tuple[Packet, str]:
+        """Return the beginning of a connection to a load balancer."""
+        ends: dict[str, Any] = {"sport": self.fresh_port(), "dport": port}
+        if protocol == "udp":
+            return UDP(**ends) / Raw(self._chance.randbytes(9)), "udp to a load balancer"
+        segment = TCP(**ends, flags="S", seq=self._chance.randrange(2**32))
+        return segment, "tcp to a load balancer"
+
     def with_payload(self, header: Packet, version: str) -> tuple[Packet, str]:
         """Return the header with a payload that it names, and what it is."""
-        payload, what = self.payload(version)
+        served = self._plan.served.get(header.getlayer(IP if version == "4" else IPv6).dst)
+        if served is not None and self._chance.randrange(4):
+            payload, what = self._opening(*served)
+        else:
+            payload, what = self.payload(version)
         if isinstance(payload, Raw):
             number = self._chance.choice((47, 50, 112, 253, 2, 0 if version == "4" else 59))
             if version == "4":

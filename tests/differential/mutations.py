@@ -94,6 +94,20 @@ MUTATIONS = (
         seed=2000,
     ),
     Mutation(
+        "port not translated",
+        "bpf/iomodules/conntrack/translate.bpf.c",
+        "m->w[W_L4] = sport << 16 | dport;",
+        "m->w[W_L4] = sport << 16 | (m->w[W_L4] & 0xffff);",
+        seed=2000,
+    ),
+    Mutation(
+        "answer not translated back",
+        "bpf/iomodules/conntrack/translate.bpf.c",
+        "ip[i] = s->reply ? original : s->nat_ip[i];",
+        "ip[i] = s->nat_ip[i] + 0 * original;",
+        seed=2000,
+    ),
+    Mutation(
         "wrong ND option",
         "bpf/iomodules/icmp/neighbours.bpf.c",
         "(type == ICMP6_NS ? 1 : 2) << 8 | 1",

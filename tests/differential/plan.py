@@ -69,6 +69,8 @@ class Plan:
     is_tracked: bool = False
     #: Addresses that NAT or load balancers translate: network, IPv4, IPv6.
     translated: list[tuple[int, str, str]] = field(default_factory=list)
+    #: Protocol and port that load balancers serve, by address.
+    served: dict[str, tuple[str, int]] = field(default_factory=dict)
     #: Ports with port security.
     secured: set[str] = field(default_factory=set)
 

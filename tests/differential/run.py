@@ -92,14 +92,17 @@ class Comparison:
     def run(self, packets: int) -> list[Mismatch]:
         """Send that many packets; return what is unlike at the first step where something is.
 
-        SideDiedError when a side dies; what was compared before counts.
+        Fewer where a difference lasts (`differences.Difference`). SideDiedError when a side dies;
+        what was compared before counts.
         """
         unlike = self._arena.set_up(self._topology)
         sent = 0
-        while sent < packets and not unlike:
+        while sent < packets and not unlike and not self._arena.is_parted:
             unlike = self._step()
             sent = self.case.packets()
-        return unlike or self._arena.finish(len(self._steps))
+        if unlike or self._arena.is_parted:
+            return unlike
+        return self._arena.finish(len(self._steps))
 
     def _step(self) -> list[Mismatch]:
         step = self._traffic.next()

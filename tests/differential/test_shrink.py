@@ -127,7 +127,7 @@ def test_what_the_switch_gave_up_is_known() -> None:
 
 def test_cut_frames_are_no_quotes() -> None:
     """An ICMPv6 error may end anywhere; one that is whole enough is known for what it quotes."""
-    (known,) = (one for one in DIFFERENCES if one.name == "quoted TCP checksum over IPv6")
+    (known,) = (one for one in DIFFERENCES if one.name == "TCP quoted over IPv6")
     quote = IPv6(src="fd00::2", dst="fd00::1") / TCP()
     whole = bytes(Ether() / IPv6(src="fd00::1", dst="fd00::2") / ICMPv6DestUnreach() / quote)
     protocol_ends = 14 + 48 + 7
