@@ -591,7 +591,8 @@ __noinline int ct_is_answer(struct __sk_buff *skb, __u32 zone)
 {
 	struct ct_scratch *s = scratch();
 
-	return ct_peek(skb, zone) && s && s->reply && s->nat_flags & CONN_SNAT;
+	return ct_peek(skb, zone) && s && s->reply && !s->related &&
+	       s->nat_flags & CONN_SNAT;
 }
 
 __noinline int ct_find_vip(struct __sk_buff *skb, __u32 zone)

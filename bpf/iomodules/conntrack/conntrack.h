@@ -75,7 +75,10 @@ static __always_inline int ct_nat(struct __sk_buff *skb, __u32 zone,
 		      (flags & ~CT_F_KEEP) | TRACK_WORDS | TRACK_NAT);
 }
 
-/* 1 if the packet answers one whose source the zone has translated. */
+/*
+ * 1 if the packet answers one whose source the zone has translated; an error about
+ * one is no answer.
+ */
 int ct_is_answer(struct __sk_buff *skb, __u32 zone);
 
 /*
