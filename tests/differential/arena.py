@@ -184,7 +184,12 @@ class Arena:
         self._sender = port
         self._new_stations = set()
         if "unknown addresses" in self._mirror.circumstances():
-            self._new_stations = {port.encode() + frame[6:12] for frame in frames} - self._heard
+            stations = {port.encode() + frame[6:12] for frame in frames}
+            known = stations & self._heard
+            self._new_stations = stations - known
+            # A port whose address another one has had meanwhile is new when it comes back.
+            gone = {one for one in self._heard if one[-6:] in {frame[6:12] for frame in frames}}
+            self._heard = self._heard - gone | known
         outputs, unlike = self._settle(number, frames)
         seen = [*frames, *(frame for heard in outputs.values() for frame in heard)]
         fresh = {frame for frame in seen if _is_neighbour_message(frame)} - self._heard
