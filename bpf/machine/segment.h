@@ -6,7 +6,8 @@
  * A *segment* begins where a packet enters a pipeline or behind an instruction
  * that has to be executed for each packet (conntrack, copies, what reads the
  * packet's length), and ends before the next of these, with the strand, or at
- * the device by which it leaves. In between the walk is a function of the words
+ * the device by which it leaves; where its counters are full another one
+ * follows. In between the walk is a function of the words
  * that it looks at:
  *
  *  - consult() notes each bit of the packet, as it was at the start, that the
