@@ -188,8 +188,8 @@ class Arena:
             known = stations & self._heard
             self._new_stations = stations - known
             # A port whose address another one has had meanwhile is new when it comes back.
-            gone = {one for one in self._heard if one[-6:] in {frame[6:12] for frame in frames}}
-            self._heard = self._heard - gone | known
+            addresses = {one[-6:] for one in stations}
+            self._heard = {one for one in self._heard if one[-6:] not in addresses} | known
         outputs, unlike = self._settle(number, frames)
         seen = [*frames, *(frame for heard in outputs.values() for frame in heard)]
         fresh = {frame for frame in seen if _is_neighbour_message(frame)} - self._heard
