@@ -203,6 +203,8 @@ enum op {
 	OP_CT_SNAT_TO_VIP = 52,
 	OP_AFFINITY_GET = 53,
 	OP_AFFINITY_PUT = 54,
+	OP_SELECT = 55,
+	OP_SHARE = 56,
 };
 
 enum program {

@@ -493,6 +493,25 @@ static __always_inline int choose_backend(struct machine *m, __u32 at)
 	return 0;
 }
 
+/* One of the values that lie behind the instruction; m->pc behind them all. */
+static __always_inline int choose_value(struct machine *m, __u32 at)
+{
+	struct insn *insn = bpf_map_lookup_elem(&insns, &at);
+	__u64 point;
+
+	if (!insn)
+		return -DROP_BAD_PROGRAM;
+	point = (__u64)lb_hash(insn->c) * insn->x;
+	m->pc = at + 1 + insn->x;
+	at += 1 + (point >> 32);
+	insn = bpf_map_lookup_elem(&insns, &at);
+	if (!insn)
+		return -DROP_BAD_PROGRAM;
+	m->w[T_RESULT] = (__u32)point < insn->x ? insn->y >> 16 :
+						  insn->y & 0xffff;
+	return 0;
+}
+
 /*
  * A load balancer has chosen the sender itself. (ovn-controller asks for addresses
  * and ports of each VIP and backend; a packet so marked has them.)
@@ -661,6 +680,9 @@ static __always_inline void execute(struct context *ctx, struct machine *m)
 		result = choose_backend(m, at);
 		check(m, result ? result : ct_nat(skb, m->w[a], b));
 		forget_restored(m);
+		break;
+	case OP_SELECT:
+		check(m, choose_value(m, at));
 		break;
 	case OP_LB_HAIRPIN:
 		m->w[T_RESULT] = is_hairpin(m);

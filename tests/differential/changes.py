@@ -74,10 +74,14 @@ class Changes:
         self._unplugged.add(port)
         return Bind(port, plugged=False)
 
-    def _enabling(self) -> Change:
+    def _enabling(self) -> Change | None:
         if self._disabled:
             return Change((f"lsp-set-enabled {self._disabled.pop()} enabled",), "port enabled")
-        port = self._chance.choice(self._plan.hosts).port
+        # Which next hop is asked for when a port with two of them is disabled is OVN's free choice.
+        ports = [host.port for host in self._plan.hosts if host.also is None]
+        if not ports:
+            return None
+        port = self._chance.choice(ports)
         self._disabled.add(port)
         return Change((f"lsp-set-enabled {port} disabled",), "port disabled")
 

@@ -186,17 +186,30 @@ def _unless_told(frame: bytes, _sent: Sequence[bytes]) -> bytes:
     return b"" if is_one else frame
 
 
+def _is_tcp6_at(frame: bytes, at: int) -> bool:
+    """Whether the IPv6 header there carries TCP, behind options or not."""
+    protocol, at = frame[at + 6 : at + 7], at + 40
+    while protocol in {b"\x00", b"\x2b", b"\x3c"} and len(frame) > at + 1:
+        protocol, at = frame[at : at + 1], at + 8 + frame[at + 1] * 8
+    return protocol == b"\x06"
+
+
 def _quotes_tcp6(frame: bytes) -> bool:
     """Whether it is an ICMPv6 error about a TCP segment."""
     at = _network_at(frame)
-    is_error = frame[at - 2 : at] == b"\x86\xdd" and frame[at + 6 : at + 7] == b"\x3a"
-    quote = at + 48
-    kind, protocol = frame[at + 40 : at + 41], frame[quote + 6 : quote + 7]
-    return is_error and b"\x01" <= kind <= b"\x04" and protocol == b"\x06"
+    is_icmp6 = frame[at - 2 : at] == b"\x86\xdd" and frame[at + 6 : at + 7] == b"\x3a"
+    is_error = is_icmp6 and b"\x01" <= frame[at + 40 : at + 41] <= b"\x04"
+    return is_error and _is_tcp6_at(frame, at + 48)
+
+
+def _is_tcp6(frame: bytes) -> bool:
+    at = _network_at(frame)
+    return frame[at - 2 : at] == b"\x86\xdd" and _is_tcp6_at(frame, at)
 
 
 def _may_bring_quote(frame: bytes) -> bool:
-    return _quotes_tcp6(frame) or _is_neighbour_message(frame)  # by which held ones go on
+    # A segment may be answered with an error; a neighbour's message lets held ones go on.
+    return _quotes_tcp6(frame) or _is_tcp6(frame) or _is_neighbour_message(frame)
 
 
 def _unless_quotes_tcp6(frame: bytes, _sent: Sequence[bytes]) -> bytes:

@@ -3,7 +3,10 @@
 
 A feature that the agent learns is added here: a method that draws its elements, called from
 :func:`generate`. Not drawn is what is not executed yet: tunnels, localnet ports, DHCP, DNS, router
-advertisements, meters, logging, ECMP, multicast snooping.
+advertisements, meters, logging, multicast snooping.
+
+Where OVN is free to choose, either choice is the same packet: a load balancer has one backend, and
+several next hops are addresses of one machine.
 """
 
 import random
@@ -88,9 +91,11 @@ class _Draw:
         count = self._chance.randint(3, len(PORTS))
         for number, port in enumerate(PORTS[:count], 11):
             network = self._chance.choice(self.plan.networks)
+            also = network.ip4(100 + number), network.ip6(100 + number)
             host = Host(
-                port, network.number, network.mac(number), network.ip4(number), network.ip6(number)
-            )
+                port, network.number, network.mac(number), network.ip4(number), network.ip6(number),
+                None if self._chance.randrange(4) else also,
+            )  # fmt: skip
             self.plan.hosts.append(host)
             addresses = self._addresses(host)
             self._add(
@@ -128,8 +133,7 @@ class _Draw:
     def translation(self, *, joins_gateways: bool) -> None:
         """Draw NAT and load balancers of a gateway router, and load balancers of switches.
 
-        What may be chosen freely is not drawn: each machine has an external address of its own, so
-        that its ports stay, and a load balancer one backend.
+        Each machine has an external address of its own, so that its ports stay.
         """
         if not self._routers or self._chance.randrange(3):
             return
@@ -195,6 +199,8 @@ class _Draw:
         for router in self._routers:
             for number in range(self._chance.choice((0, 1, 2, 3))):
                 self._route(router, f"{router}.route{number}")
+            if not self._chance.randrange(3):
+                self._ecmp(router, f"{router}.ecmp")
 
     def policies(self) -> None:
         """Draw router policies."""
@@ -300,6 +306,8 @@ class _Draw:
 
     def _addresses(self, host: Host) -> list[str]:
         both = f"{host.mac} {host.ip4} {host.ip6}"
+        if host.also is not None:
+            return [f"{both} {' '.join(host.also)}"]
         forms = (
             [both], [both], [both], [both], [f"{host.mac} {host.ip4}"], [f"{host.mac} {host.ip6}"],
             [host.mac], ["unknown"], [both, "unknown"],
@@ -366,12 +374,7 @@ class _Draw:
         ]
         hops.append((f"10.0.{port.network}.77", f"fd00:{port.network}::77"))
         hop = self._chance.choice(hops)[version == 6]
-        target = self._chance.choice(self.plan.networks).number
-        prefix = self._chance.choice(
-            ("0.0.0.0/0", f"10.0.{target}.0/24", f"10.0.{target}.11", "10.0.0.0/16", "10.9.0.0/16")
-            if version == 4
-            else ("::/0", f"fd00:{target}::/64", f"fd00:{target}::b", "fd00::/16", "fd00:9::/32")
-        )
+        prefix = self._prefix(version)
         policy = self._chance.choice(("", "", "", "--policy=src-ip "))
         if prefix.endswith("/0"):
             policy = ""  # by source it would have the priority of northd's own default
@@ -386,20 +389,46 @@ class _Draw:
             needs=(router, _needed(self.elements, port.name)),
         )  # fmt: skip
 
+    def _prefix(self, version: int) -> str:
+        target = self._chance.choice(self.plan.networks).number
+        return self._chance.choice(
+            ("0.0.0.0/0", f"10.0.{target}.0/24", f"10.0.{target}.11", "10.0.0.0/16", "10.9.0.0/16")
+            if version == 4
+            else ("::/0", f"fd00:{target}::/64", f"fd00:{target}::b", "fd00::/16", "fd00:9::/32")
+        )
+
+    def _ecmp(self, router: str, name: str) -> None:
+        hosts = [host for host in self._near(router) if host.also is not None]
+        version = self._chance.choice((4, 6))
+        prefix = self._prefix(version)
+        if not hosts or not self._is_new_route(router, prefix, ""):
+            return
+        host = self._chance.choice(hosts)
+        lines = [
+            f"--ecmp lr-route-add {router} {prefix} {hop}" for hop in _addresses(host, version)
+        ]
+        self._add(name, "ECMP routes", *lines, needs=(router, host.port))
+
+    def _near(self, router: str) -> list[Host]:
+        """Machines on networks that a router is on."""
+        near = {port.network for port in self.plan.router_ports if port.router == router}
+        return [host for host in self.plan.hosts if host.network in near]
+
     def _policy(self, router: str, name: str, priority: int) -> None:
         match = Matches(self._chance, self.plan).routing()
         action = self._chance.choice(("allow", "drop", "reroute"))
         hop = ""
         if action == "reroute":
-            near = {port.network for port in self.plan.router_ports if port.router == router}
-            hosts = [host for host in self.plan.hosts if host.network in near]
+            hosts = self._near(router)
             if not hosts:
                 return
-            host = self._chance.choice(hosts)
-            hop = f" {host.ip6 if 'ip6' in match else host.ip4}"
+            hops = _addresses(self._chance.choice(hosts), 6 if "ip6" in match else 4)
+            hop = f" {','.join(hops)}"
+            action += " to several" if len(hops) > 1 else ""
         self._add(
             name, f"policy {action}",
-            f'lr-policy-add {router} {priority} "{match}" {action}{hop}', needs=(router,),
+            f'lr-policy-add {router} {priority} "{match}" {action.split()[0]}{hop}',
+            needs=(router,),
         )  # fmt: skip
 
 
@@ -444,6 +473,12 @@ def set_members(chance: random.Random, plan: Plan, name: str) -> list[str]:
     return chance.sample(
         hosts + prefixes, chance.randint(1, 1 if name.startswith("one") else min(4, len(hosts)))
     )
+
+
+def _addresses(host: Host, version: int) -> list[str]:
+    """All addresses of a machine's port."""
+    first, at = (host.ip4, 0) if version == 4 else (host.ip6, 1)
+    return [first, host.also[at]] if host.also is not None else [first]
 
 
 def _member_line(group: str, port: str) -> str:

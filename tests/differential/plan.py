@@ -15,6 +15,8 @@ class Host:
     mac: str
     ip4: str
     ip6: str
+    #: Second addresses of the logical port, IPv4 and IPv6, if it has such.
+    also: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

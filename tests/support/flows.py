@@ -6,13 +6,42 @@ import signal
 import socket
 import sys
 import threading
+from collections import Counter
+from functools import partial
 from typing import Self
 
 from iovisor_ovn.demo.places import inside
 from iovisor_ovn.demo.traffic import connect_ms
 from support.hypervisor import Vm
 
-__all__ = ["Connection", "PingStream", "connects", "reaches", "serve", "transfer", "udp_error"]
+__all__ = [
+    "Connection",
+    "PingStream",
+    "answers",
+    "connects",
+    "reaches",
+    "serve",
+    "serve_name",
+    "transfer",
+    "udp_error",
+]
+
+#: Answers each connection on the ports with the machine's name.
+_NAMED = """
+import selectors, socket, sys
+name, *ports = sys.argv[1:]
+waiting = selectors.DefaultSelector()
+for port in ports:
+    one = socket.create_server(("", int(port)), family=socket.AF_INET6, dualstack_ipv6=True,
+                               backlog=256)
+    waiting.register(one, selectors.EVENT_READ)
+print("ready", flush=True)
+while True:
+    for key, _ in waiting.select():
+        client, _ = key.fileobj.accept()
+        with client:
+            client.sendall(name.encode())
+"""
 
 
 def _family(address: str) -> socket.AddressFamily:
@@ -25,6 +54,26 @@ def serve(vm: Vm, *ports: int) -> None:
     process = vm.popen(sys.executable, "-m", "iovisor_ovn.demo.listen", "/dev/null", *words)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
+
+
+def serve_name(vm: Vm, *ports: int) -> None:
+    """Let a machine tell its name to whom connects to TCP ports; ends with the machine."""
+    process = vm.popen(sys.executable, "-c", _NAMED, vm.name, *map(str, ports))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+
+
+def _ask(address: str, port: int) -> str:
+    with socket.create_connection((address, port), 5) as one:
+        one.settimeout(5)
+        return one.recv(100).decode()
+
+
+def answers(vm: Vm, address: str, port: int, count: int) -> Counter[str]:
+    """Return who answered how many of so many connections."""
+    return Counter(
+        inside(vm.namespace.name, partial(_ask, address, port)) for _number in range(count)
+    )
 
 
 def connects(vm: Vm, address: str, port: int, patience_s: float = 1.0) -> bool:

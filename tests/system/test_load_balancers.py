@@ -9,7 +9,6 @@
 
 import socket
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +19,15 @@ from iovisor_ovn.demo import until
 from iovisor_ovn.demo.places import inside
 from support.central import Central, Release
 from support.fixtures import HypervisorMaker
-from support.flows import Connection, connects, reaches, transfer, udp_error
+from support.flows import (
+    Connection,
+    answers,
+    connects,
+    reaches,
+    serve_name,
+    transfer,
+    udp_error,
+)
 from support.hypervisor import Flavor, Hypervisor, Vm
 from support.network import Host, plug, port_lines, router_lines
 
@@ -31,23 +38,6 @@ B = Host("b", 2, 11)
 VIP = {4: "10.0.9.1", 6: "fd00:9::1"}
 REMOTE_VIP = {4: "10.0.9.2", 6: "fd00:9::2"}
 GATEWAY_VIP = {4: "10.0.2.80", 6: "fd00:2::80"}
-
-#: Answers each connection on the ports with the machine's name.
-_NAMED = """
-import selectors, socket, sys
-name, *ports = sys.argv[1:]
-waiting = selectors.DefaultSelector()
-for port in ports:
-    one = socket.create_server(("", int(port)), family=socket.AF_INET6, dualstack_ipv6=True,
-                               backlog=256)
-    waiting.register(one, selectors.EVENT_READ)
-print("ready", flush=True)
-while True:
-    for key, _ in waiting.select():
-        client, _ = key.fileobj.accept()
-        with client:
-            client.sendall(name.encode())
-"""
 
 
 def _end(version: int, address: str, port: int) -> str:
@@ -102,9 +92,7 @@ def hypervisor(central: Central, make_hypervisor: HypervisorMaker) -> Hypervisor
 def vms(hypervisor: Hypervisor) -> dict[str, Vm]:
     """Return the machines by name, each of which tells its name on port 8080."""
     for vm in hypervisor.vms.values():
-        process = vm.popen(sys.executable, "-c", _NAMED, vm.name, "8080")
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        serve_name(vm, 8080)
     return hypervisor.vms
 
 
@@ -116,19 +104,6 @@ def _connect(address: str, port: int, source_port: int) -> socket.socket:
     one.bind(("", source_port))
     one.connect((address, port))
     return one
-
-
-def _ask(address: str, port: int) -> str:
-    with socket.create_connection((address, port), 5) as one:
-        one.settimeout(5)
-        return one.recv(100).decode()
-
-
-def answers(vm: Vm, address: str, port: int, count: int) -> Counter[str]:
-    """Return who answered how many of so many connections."""
-    return Counter(
-        inside(vm.namespace.name, partial(_ask, address, port)) for _number in range(count)
-    )
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * A hash of the packet chooses a backend: the choice costs the same for any number
- * of them, and all CPUs make the same one.
+ * A hash of the packet chooses a backend, or one of several routes: the choice costs
+ * the same for any number of them, and all CPUs make the same one. Each datapath
+ * hashes in its own way: routers in a row would all choose alike otherwise.
  */
 #include "iomodules/loadbalancer/loadbalancer.h"
 #include "lib/machine.h"
@@ -29,7 +30,8 @@ __noinline __u32 lb_hash(__u32 fields)
 
 	if (!m)
 		return 0;
-	hash = mix(fields, fields & LB_F_PROTO ? m->w[W_IP_META] >> 24 : 0);
+	hash = mix(fields | (__u64)m->w[W_DATAPATH] << 32,
+		   fields & LB_F_PROTO ? m->w[W_IP_META] >> 24 : 0);
 	if (fields & LB_F_L4_SRC)
 		l4 |= m->w[W_L4] & 0xffff0000;
 	if (fields & LB_F_L4_DST)

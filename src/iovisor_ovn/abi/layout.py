@@ -224,6 +224,8 @@ class Op(IntEnum):
     CT_SNAT_TO_VIP = 52  # the source of such a packet becomes the address that it was sent to
     AFFINITY_GET = 53  # RESULT = the client has a backend: in w[a] or w[b..b+3], port in w[c]
     AFFINITY_PUT = 54  # for x seconds of silence, protocol c: NAT_IP is the backend of VIP IP
+    SELECT = 55  # RESULT = one of the values behind this in x shares, chosen by c = LbField bits
+    SHARE = 56  # data: to the upper half of y for x of 2**32 packets, to the lower for the others
 
 
 class Program(IntEnum):

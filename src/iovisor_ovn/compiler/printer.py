@@ -61,7 +61,7 @@ def _lines(program: Iterable[Insn]) -> Iterable[str]:
                 yield f"END {Drop(insn.x).name}" if insn.x else "END"
             case Op.CT_NEXT:
                 yield f"CT_NEXT {_word(insn.a)}"
-            case Op.CT_LB | Op.BACKEND | Op.AFFINITY_GET | Op.AFFINITY_PUT:
+            case Op.CT_LB | Op.BACKEND | Op.AFFINITY_GET | Op.AFFINITY_PUT | Op.SELECT | Op.SHARE:
                 yield _balancing(insn)
             case Op.CT_COMMIT | Op.CT_NAT:
                 yield f"{name} {_word(insn.a)} flags={insn.b}"
@@ -81,6 +81,10 @@ def _balancing(insn: Insn) -> str:
             return f"BACKEND {insn.x:#x} {insn.y:#x} port={insn.b << 8 | insn.c}"
         case Op.AFFINITY_GET:
             return f"AFFINITY_GET {_word(insn.a)} {_word(insn.b)} {_word(insn.c)}"
+        case Op.SELECT:
+            return f"SELECT fields={insn.c} of {insn.x}"
+        case Op.SHARE:
+            return f"SHARE {insn.y >> 16} {insn.x / _ALL:.3f} else {insn.y & 0xFFFF}"
         case _:
             return f"AFFINITY_PUT protocol={insn.c} timeout={insn.x}"
 

@@ -59,6 +59,8 @@ from iovisor_ovn.language import (
     Push,
     PutFdb,
     PutNeighbor,
+    Select,
+    SelectMember,
     Verb,
 )
 
@@ -86,7 +88,7 @@ _CHECKS = {"chk_lb_hairpin": Op.LB_HAIRPIN, "chk_lb_hairpin_reply": Op.LB_HAIRPI
 _LB_NATTED = 2
 _LB_FLAGS = {None: 0, "skip_snat": 4, "force_snat": 8}
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
-#: What the choice of a backend may depend on, by the ends of the fields' names in ovs-fields(7).
+#: What a choice may depend on, by the ends of the fields' names in ovs-fields(7).
 _LB_FIELDS = {
     "eth_src": LbField.ETH_SRC, "dl_src": LbField.ETH_SRC,
     "eth_dst": LbField.ETH_DST, "dl_dst": LbField.ETH_DST,
@@ -98,7 +100,7 @@ _LB_FIELDS = {
 }  # fmt: skip
 _FIVE_TUPLE = LbField.IP_SRC | LbField.IP_DST | LbField.L4_SRC | LbField.L4_DST | LbField.PROTO
 #: Verbs behind which the packet goes on in the next table.
-_RESUMING = CtNext | CtCommitNat | CtCommitToZone | CtNat | CtLb
+_RESUMING = CtNext | CtCommitNat | CtCommitToZone | CtNat | CtLb | Select
 #: Verbs that no packet shows: `mac_cache_use` is a count for the aging of neighbours.
 _SILENT = frozenset({"mac_cache_use"})
 _ALL = 0xFFFFFFFF
@@ -380,15 +382,23 @@ class ProgramCompiler:
         self._load(packet.CT_MARK_MASK if is_mark else packet.CT_LABEL_MASK, bits)
         flags = CtFlag.COMMIT | CtFlag.DNAT | (CtFlag.MARK if is_mark else CtFlag.LABEL)
         is_ip6 = versions == {Format.IPV6}
-        self._emit(
-            Op.CT_LB, self._zone(), flags, _hash_fields(action), len(action.backends), int(is_ip6)
-        )
+        fields = _hash_fields(action.verb, action.hash_fields)
+        self._emit(Op.CT_LB, self._zone(), flags, fields, len(action.backends), int(is_ip6))
         for backend in action.backends:
             words = _address_words(backend.ip) if is_ip6 else (backend.ip.value, 0)
             for at in range(0, len(words), 2):
                 self._emit(
                     Op.BACKEND, 0, backend.port >> 8, backend.port & 0xFF, words[at], words[at + 1]
                 )
+        self._following()
+
+    def _select(self, action: Select) -> None:
+        shares = _shares(action.members)
+        fields = _hash_fields("select", action.hash_fields)
+        self._emit(Op.SELECT, c=fields, x=len(shares))
+        for chosen, others, part in shares:
+            self._emit(Op.SHARE, x=part, y=chosen << 16 | others)
+        self._result(action.result)
         self._following()
 
     def _ct_snat_to_vip(self, _action: CtSnatToVip) -> None:
@@ -503,14 +513,34 @@ def _holds(action: Action) -> bool:
     return isinstance(action, Nested) and action.verb in ("arp", "nd_ns")
 
 
-def _hash_fields(action: CtLb) -> LbField:
-    """What the choice of a backend depends on; raises Unexecutable for what we do not know."""
+def _hash_fields(verb: str, names: Iterable[str]) -> LbField:
+    """What the choice of a verb depends on; raises Unexecutable for what we do not know."""
     fields = LbField(0)
-    for name in action.hash_fields:
+    for name in names:
         if name not in _LB_FIELDS:
-            raise Unexecutable(f"{action.verb} with hash field {name}")
+            raise Unexecutable(f"{verb} with hash field {name}")
         fields |= _LB_FIELDS[name]
     return fields or _FIVE_TUPLE
+
+
+def _shares(members: Iterable[SelectMember]) -> list[tuple[int, int, int]]:
+    """As many equal shares as members, each of two values: (one, other, part of one in 2**32).
+
+    Walker's alias method: whatever the weights, one look at one share chooses.
+    """
+    left = [[member.weight, member.id] for member in members]
+    size = sum(weight for weight, _value in left)  # of a share, in units of len(left) to a weight
+    left = [[weight * len(left), value] for weight, value in left]
+    shares = []
+    while left:
+        left.sort()
+        units, value = left.pop(0)
+        if units == size:
+            shares.append((value, value, _ALL))
+        else:
+            shares.append((value, left[-1][1], (units << 32) // size))
+            left[-1][0] -= size - units
+    return shares
 
 
 def _address_words(ip: Constant) -> tuple[int, ...]:
@@ -576,6 +606,7 @@ _HANDLERS: dict[type, str] = {
     CtCommitNat: "_ct_commit_nat",
     CtNat: "_ct_nat",
     CtLb: "_ct_lb",
+    Select: "_select",
     CtSnatToVip: "_ct_snat_to_vip",
     CtCommitToZone: "_ct_commit_to_zone",
     CtClear: "_ct_clear",

@@ -4,6 +4,7 @@
 import itertools
 import struct
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -338,3 +339,43 @@ def test_held_packet_is_still_known_to_be_translated(rig: Rig) -> None:
         drops = rig.inject(out.frame, words | {Word.CT_STATE: kept}, InjectKind.OUTPUT)
         assert drops == {}
         assert rig.words()[Word.CT_STATE] == told
+
+
+def test_values_are_chosen_by_weight(rig: Rig) -> None:
+    """Each value for its part of the connections, for packets of one connection the same."""
+    chosen = _choose(rig, "reg8[16..31] = select(7=1, 65535=2, 9=5);")
+    seen = Counter(chosen(tcp(sport)) for sport in range(1024, 1824))
+    assert set(seen) == {7, 65535, 9}
+    assert 60 <= seen[7] <= 140
+    assert 150 <= seen[65535] <= 250
+    assert len({chosen(tcp(2000)) for _packet in range(5)}) == 1
+
+
+def test_choice_of_a_value_depends_on_the_fields_named(rig: Rig) -> None:
+    """With a hash of the addresses a client's connections go one way, other clients' others."""
+    many = ",".join(map(str, range(1, 17)))
+    chosen = _choose(rig, f'reg0[0..15] = select(values=({many}); hash_fields="ip_src,ip_dst");')
+    assert len({chosen(tcp(sport), Word.REG0, 0) for sport in range(1024, 1064)}) == 1
+    others = [tcp(1024, source=f"10.0.0.{host}") for host in range(1, 41)]
+    assert len({chosen(frame, Word.REG0, 0) for frame in others}) > 8
+
+
+def test_routers_in_a_row_choose_independently(rig: Rig) -> None:
+    """Of what one sends one way the next sends a part each way."""
+    first, second = (_choose(rig, "reg8[16..31] = select(1, 2);") for _router in range(2))
+    frames = [tcp(sport) for sport in range(1024, 1224)]
+    ways = Counter((one, second(frame)) for frame, one in [(f, first(f)) for f in frames])
+    assert len(ways) == 4
+
+
+def _choose(rig: Rig, text: str) -> Callable[..., int]:
+    """What a word holds, on the stage behind, for a frame in a datapath of its own."""
+    dp = rig.datapath()
+    dp.flow(0, program(text))
+    dp.flow(1, (Insn(Op.END),))
+
+    def chosen(frame: bytes, word: Word = Word.REG8, shift: int = 16) -> int:
+        dp.bind(1, rig.wires[0])
+        return _words(rig, frame)[word] >> shift & 0xFFFF
+
+    return chosen

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Sequence
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iovisor_ovn.abi import Limit, Op, Program, Temp
@@ -195,3 +195,25 @@ def test_next_to_the_following_table_is_no_program(names: Names) -> None:
     assert compiler.compile(following).program is Program.NEXT
     elsewhere = ActionList((Next("egress", TABLE + 1),), (), "ingress", TABLE)
     assert compiler.compile(elsewhere).program is not Program.NEXT
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    weights=st.dictionaries(st.integers(0, 65535), st.integers(1, 65535), min_size=2, max_size=40)
+)
+def test_select_gives_each_value_its_part(names: Names, weights: dict[int, int]) -> None:
+    """The parts of the shares add up to the weights, to what a 32-bit number can tell."""
+    members = ", ".join(f"{value}={weight}" for value, weight in weights.items())
+    code = compile_actions(f"reg8[16..31] = select({members});", names).program
+    assert isinstance(code, tuple)
+    shares = [insn for insn in code if insn.op == Op.SHARE]
+    assert (code[0].op, code[0].x, code[1 : len(shares) + 1]) == (
+        Op.SELECT, len(weights), tuple(shares),
+    )  # fmt: skip
+    parts = dict.fromkeys(weights, 0.0)
+    for insn in shares:
+        part = (insn.x + (insn.x == 0xFFFFFFFF)) / 2**32 / len(shares)
+        parts[insn.y >> 16] += part
+        parts[insn.y & 0xFFFF] += 1 / len(shares) - part
+    total = sum(weights.values())
+    assert all(abs(parts[value] - weight / total) < 1e-8 for value, weight in weights.items())
