@@ -514,13 +514,13 @@ static __always_inline int choose_value(struct machine *m, __u32 at)
 
 /*
  * A load balancer has chosen the sender itself. (ovn-controller asks for addresses
- * and ports of each VIP and backend; a packet so marked has them.)
+ * and ports of each VIP and backend; a packet so marked has them, except for errors.)
  */
 static __always_inline __u32 is_hairpin(const struct machine *m)
 {
-	__u32 wanted = CT_TRK | CT_DNAT, differs = 0;
+	__u32 asked = CT_TRK | CT_REL | CT_DNAT, differs = 0;
 
-	if ((m->w[W_CT_STATE] & wanted) != wanted ||
+	if ((m->w[W_CT_STATE] & asked) != (CT_TRK | CT_DNAT) ||
 	    !((m->w[W_CT_MARK] | m->w[W_CT_LABEL3]) & LB_NATTED))
 		return 0;
 	if (m->w[W_CLASS] & CLASS_IP4)

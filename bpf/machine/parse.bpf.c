@@ -33,27 +33,34 @@ static __always_inline __u32 l4_bytes(struct __sk_buff *skb, struct machine *m,
 	return L4_BASE;
 }
 
-/* The link-layer address option of a neighbour message; 1 if all is well. */
+/*
+ * The link-layer address option of a neighbour message; 0 if there are two of a
+ * kind, which make the message unreadable. One of a wrong length ends them.
+ */
 static __always_inline int
 find_nd_option(struct __sk_buff *skb, struct machine *m, __u32 end, __u8 want)
 {
 	__u8 option[8] __attribute__((aligned(8)));
+	__u32 other = 0;
 
 	for (int i = 0; i < MAX_ND_OPTIONS; i++) {
 		__u32 at = m->at;
 
-		if (at + 8 > end)
+		if (at + 8 > end || bpf_skb_load_bytes(skb, at, option, 8))
 			return 1;
-		if (bpf_skb_load_bytes(skb, at, option, 8))
-			return 0;
 		if (!option[1] || at + option[1] * 8 > end)
-			return 0;
+			return 1;
 		if (option[0] == want && option[1] == 1) {
-			if (m->next)
+			if (m->key[0] | m->key[1])
 				return 0;
 			m->next = at + 2;
 			m->key[0] = READ_BE16(option + 2);
 			m->key[1] = READ_BE32(option + 4);
+		} else if (option[0] == (ND_OPT_SLL ^ ND_OPT_TLL ^ want) &&
+			   option[1] == 1) {
+			if (other)
+				return 0;
+			other = READ_BE16(option + 2) | READ_BE32(option + 4);
 		}
 		m->at = at + option[1] * 8;
 	}

@@ -140,22 +140,22 @@ def _parse_nd(data: bytes, words: dict[int, int]) -> None:
     if len(data) < 24:
         return
     solicitation = data[0] == 135
-    address = b""
+    found: dict[int, bytes] = {}
     options = data[24:]
     for _number in range(_MAX_OPTIONS):
         if len(options) < 8:
             break
         size = options[1] * 8
         if not size or size > len(options):
-            return
-        if options[0] == (1 if solicitation else 2) and options[1] == 1:
-            if address:
-                return
-            address = options[2:8]
+            break
+        if options[0] in (1, 2) and options[1] == 1:
+            if any(found.get(options[0], b"")):
+                return  # OVS reads nothing of a message with two of a kind
+            found[options[0]] = options[2:8]
         options = options[size:]
     for number, value in enumerate(struct.unpack_from("!4I", data, 8)):
         words[Word.ND_TARGET0 + number] = value
-    if address:
+    if address := found.get(1 if solicitation else 2):
         high, low = struct.unpack("!HI", address)
         words[Word.ND_HI] = high << 16 if solicitation else high
         words[Word.ND_SLL_LO if solicitation else Word.ND_TLL_LO] = low

@@ -212,6 +212,20 @@ def _may_bring_quote(frame: bytes) -> bool:
     return _quotes_tcp6(frame) or _is_tcp6(frame) or _is_neighbour_message(frame)
 
 
+def _is_ip6(frame: bytes) -> bool:
+    at = _network_at(frame)
+    return frame[at - 2 : at] == b"\x86\xdd"
+
+
+def _without_told_mtu(frame: bytes, _sent: Sequence[bytes]) -> bytes:
+    """Blank the MTU in an ICMPv6 "too big" about UDP, and the checksum that goes with it."""
+    at = _network_at(frame)
+    what = frame[at + 6 : at + 7], frame[at + 40 : at + 41], frame[at + 54 : at + 55]
+    if not _is_ip6(frame) or what != (b"\x3a", b"\x02", b"\x11"):
+        return frame
+    return frame[: at + 42] + bytes(6) + frame[at + 48 :]
+
+
 def _unless_quotes_tcp6(frame: bytes, _sent: Sequence[bytes]) -> bytes:
     return b"" if _quotes_tcp6(frame) else frame
 
@@ -229,6 +243,7 @@ DIFFERENCES = (
     ),
     Difference("too many lookups of connections", _has_source, _nothing, needs="given up"),
     Difference("TCP quoted over IPv6", _may_bring_quote, _unless_quotes_tcp6, needs="nat"),
+    Difference("MTU told about UDP over IPv6", _is_ip6, _without_told_mtu, needs="nat"),
     Difference("fragments in conntrack", _is_fragment, _nothing, needs="conntrack"),
     Difference("answer to a new station", _has_source, _unless_back, needs="new station"),
 )

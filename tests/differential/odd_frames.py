@@ -168,8 +168,11 @@ class OddFrames:
             return (arp[: self._chance.randrange(14, len(arp))],), "arp cut short"
         if host.port in self._plan.secured:
             return (data,), "plain"
-        message = ICMPv6ND_NS(tgt=ip6) / Raw(b"\x01\x00" + bytes(6))
-        packet = IPv6(src=host.ip6, dst="ff02::1", hlim=255) / message
+        size, options = self._chance.choice(((0, 1), (0, 1), (2, 1), (1, 2)))
+        option = b"\x01" + bytes([size]) + bytes.fromhex(host.mac.replace(":", ""))
+        message = ICMPv6ND_NS(tgt=ip6) / Raw(option * options)
+        to = self._chance.choice(("ff02::1", f"ff02::1:ff00:{ip6.rsplit(':', 1)[1]}"))
+        packet = IPv6(src=host.ip6, dst=to, hlim=255) / message
         return (bytes(Ether(src=host.mac, dst="33:33:00:00:00:01") / packet),), "wrong nd option"
 
     def other_ethernet(self, host: Host) -> Drawn:

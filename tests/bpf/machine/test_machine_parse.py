@@ -138,11 +138,15 @@ ROWS = [
         ip6(58, PacketClass.ICMP6) | {Word.L4: 135 << 16, Word.ND_TARGET0: 0xFD000000,
         Word.ND_TARGET3: 9}),
     Row("solicitation with its option twice is invalid", ETHER / IP6
-        / ICMPv6ND_NS(tgt="fd00::9") / ICMPv6NDOptSrcLLAddr() / ICMPv6NDOptSrcLLAddr(), 0x86DD,
-        ip6(58, PacketClass.ICMP6) | {Word.L4: 135 << 16}),
-    Row("solicitation whose option has no length is invalid", ETHER / IP6
-        / ICMPv6ND_NS(tgt="fd00::9") / Raw(bytes(8)), 0x86DD,
-        ip6(58, PacketClass.ICMP6) | {Word.L4: 135 << 16}),
+        / ICMPv6ND_NS(tgt="fd00::9") / ICMPv6NDOptSrcLLAddr(lladdr="02:00:00:00:00:01")
+        / ICMPv6NDOptSrcLLAddr(), 0x86DD, ip6(58, PacketClass.ICMP6) | {Word.L4: 135 << 16}),
+    Row("solicitation with an option of advertisements twice is invalid", ETHER / IP6
+        / ICMPv6ND_NS(tgt="fd00::9") / ICMPv6NDOptDstLLAddr(lladdr="02:00:00:00:00:01")
+        / ICMPv6NDOptDstLLAddr(), 0x86DD, ip6(58, PacketClass.ICMP6) | {Word.L4: 135 << 16}),
+    Row("solicitation whose option has no length: none is read", ETHER / IP6
+        / ICMPv6ND_NS(tgt="fd00::9") / Raw(b"\1\0\2\0\0\0\0\1"), 0x86DD,
+        ip6(58, PacketClass.ICMP6) | {Word.L4: 135 << 16, Word.ND_TARGET0: 0xFD000000,
+        Word.ND_TARGET3: 9}),
     Row("ARP request", ETHER / ARP(op=1, hwsrc="02:00:00:00:00:01", psrc="10.0.0.1",
         hwdst="02:00:00:00:00:02", pdst="10.0.0.2"), 0x806,
         {Word.CLASS: PacketClass.ARP, Word.ARP_OP: 1, Word.ARP_SPA: 0x0A000001,
