@@ -4,10 +4,10 @@
  * to the next that looks the same, without the walk.
  *
  * A *segment* begins where a packet enters a pipeline or behind an instruction
- * that has to be executed for each packet (conntrack, copies, what reads the
- * packet's length), and ends before the next of these, with the strand, or at
- * the device by which it leaves; where its counters are full another one
- * follows. In between the walk is a function of the words
+ * that has to be executed for each packet (conntrack, copies, choices by a hash,
+ * what reads the packet's length), and ends before the next of these, with the
+ * strand, or at the device by which it leaves; where its counters are full another
+ * one follows. In between the walk is a function of the words
  * that it looks at:
  *
  *  - consult() notes each bit of the packet, as it was at the start, that the

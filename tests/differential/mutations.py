@@ -98,14 +98,20 @@ MUTATIONS = (
         "bpf/iomodules/conntrack/translate.bpf.c",
         "m->w[W_L4] = sport << 16 | dport;",
         "m->w[W_L4] = sport << 16 | (m->w[W_L4] & 0xffff);",
-        seed=2371,
+        seed=431,
     ),
     Mutation(
         "answer not translated back",
         "bpf/iomodules/conntrack/translate.bpf.c",
         "ip[i] = s->reply ? original : s->nat_ip[i];",
         "ip[i] = s->nat_ip[i] + 0 * original;",
-        seed=2000,
+        seed=431,
+    ),
+    Mutation(
+        "choice that is none of the values",
+        "bpf/machine/machine.bpf.c",
+        "(__u32)point < insn->x ? insn->y >> 16 :",
+        "(__u32)point < insn->x ? insn->y >> 15 :",
     ),
     Mutation(
         "wrong ND option",
