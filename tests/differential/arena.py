@@ -126,12 +126,30 @@ class Arena:
 
     def finish(self, number: int) -> list[Mismatch]:
         """Return what came out late, and what is unlike in what was learned."""
-        self._await_learning(_LEARNING_S)
+        self.await_learning()
         _outputs, unlike = self._settle(number)
         ours, theirs = learned(self.ours.sb), learned(self.theirs.sb)
         if ours != theirs:
             unlike.append(_unlike(number, "learned", ours - theirs, theirs - ours))
         return unlike
+
+    def await_learning(self) -> bool:
+        """Wait until both sides have learned the same; return whether they learned anything."""
+        deadline = time.monotonic() + _LEARNING_S
+        is_new = False
+        while True:
+            ours, theirs = learned(self.ours.sb), learned(self.theirs.sb)
+            if ours != self._learned and not is_new:
+                is_new = True
+                deadline = time.monotonic() + _PATIENCE_S
+            is_same = ours == theirs
+            if (is_new and is_same) or time.monotonic() > deadline:
+                break
+            time.sleep(0.003)
+        self._learned = ours
+        if is_new:
+            self._sync()
+        return is_new
 
     # -- parts ---------------------------------------------------------------------------
 
@@ -196,7 +214,7 @@ class Arena:
         fresh |= self._new_stations
         if fresh:
             self._heard |= fresh
-            if self._await_learning(_LEARNING_S):
+            if self.await_learning():
                 more, unlike_later = self._settle(number, frames)
                 unlike += unlike_later
                 for name, heard in more.items():
@@ -243,24 +261,6 @@ class Arena:
             side.send_fence()
         for side in (self.ours, self.theirs):
             side.await_fence()
-
-    def _await_learning(self, patience_s: float) -> bool:
-        """Wait until both sides have learned the same; return whether they learned anything."""
-        deadline = time.monotonic() + patience_s
-        is_new = False
-        while True:
-            ours, theirs = learned(self.ours.sb), learned(self.theirs.sb)
-            if ours != self._learned and not is_new:
-                is_new = True
-                deadline = time.monotonic() + _PATIENCE_S
-            is_same = ours == theirs
-            if (is_new and is_same) or time.monotonic() > deadline:
-                break
-            time.sleep(0.003)
-        self._learned = ours
-        if is_new:
-            self._sync()
-        return is_new
 
     def _unlike_flows(self, number: int) -> list[Mismatch]:
         ours, theirs = self._both(lambda side: flows(side.sb))

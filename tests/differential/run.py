@@ -113,6 +113,7 @@ class Comparison:
             self._report.traced += 1
             # Asked again where it did not know what the packet itself has taught routers.
             if predicted != outputs.keys():
+                self._arena.await_learning()
                 predicted = self._predict(step)
             if predicted is not None and predicted != outputs.keys():
                 told = f"{self._title}: {step}: {sorted(outputs)}, ovn-trace: {sorted(predicted)}"
