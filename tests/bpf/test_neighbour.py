@@ -181,6 +181,7 @@ def test_use_is_noted_once_a_second(rig: Rig) -> None:
     got(rig, V4)
     first = stored(rig, V4)["used_ns"]
     assert first > 0
+    store(rig, V4, **learned(MAC), used_ns=first, confirmed_ns=first)
     got(rig, V4)
     looked_up(rig, V4, MAC)
     rig.call(Op.NEIGH_PUT, neighbour_words(5, V4, MAC))
