@@ -186,6 +186,11 @@ def _unless_told(frame: bytes, _sent: Sequence[bytes]) -> bytes:
     return b"" if is_one else frame
 
 
+def _is_ip6(frame: bytes) -> bool:
+    at = _network_at(frame)
+    return frame[at - 2 : at] == b"\x86\xdd"
+
+
 def _is_tcp6_at(frame: bytes, at: int) -> bool:
     """Whether the IPv6 header there carries TCP, behind options or not."""
     protocol, at = frame[at + 6 : at + 7], at + 40
@@ -197,24 +202,18 @@ def _is_tcp6_at(frame: bytes, at: int) -> bool:
 def _quotes_tcp6(frame: bytes) -> bool:
     """Whether it is an ICMPv6 error about a TCP segment."""
     at = _network_at(frame)
-    is_icmp6 = frame[at - 2 : at] == b"\x86\xdd" and frame[at + 6 : at + 7] == b"\x3a"
+    is_icmp6 = _is_ip6(frame) and frame[at + 6 : at + 7] == b"\x3a"
     is_error = is_icmp6 and b"\x01" <= frame[at + 40 : at + 41] <= b"\x04"
     return is_error and _is_tcp6_at(frame, at + 48)
 
 
 def _is_tcp6(frame: bytes) -> bool:
-    at = _network_at(frame)
-    return frame[at - 2 : at] == b"\x86\xdd" and _is_tcp6_at(frame, at)
+    return _is_ip6(frame) and _is_tcp6_at(frame, _network_at(frame))
 
 
 def _may_bring_quote(frame: bytes) -> bool:
     # A segment may be answered with an error; a neighbour's message lets held ones go on.
     return _quotes_tcp6(frame) or _is_tcp6(frame) or _is_neighbour_message(frame)
-
-
-def _is_ip6(frame: bytes) -> bool:
-    at = _network_at(frame)
-    return frame[at - 2 : at] == b"\x86\xdd"
 
 
 def _without_told_mtu(frame: bytes, _sent: Sequence[bytes]) -> bytes:
