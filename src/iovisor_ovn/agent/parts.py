@@ -11,6 +11,7 @@ from pathlib import Path
 
 import ovs.vlog
 
+from iovisor_ovn.agent.head_start import HeadStart
 from iovisor_ovn.dataplane import BpfFs, check_kernel, mount, unmount
 from iovisor_ovn.dataplane.conntrack import Conntrack
 from iovisor_ovn.dataplane.machine import Machine
@@ -48,11 +49,13 @@ class OpenParts:
     forget: Callable[[], None]
 
 
-def open_parts(database: str, state_directory: Path, *, fast_path: bool) -> OpenParts:
-    """Load the data plane and connect to the local database.
+def open_parts(
+    database: str, state_directory: Path, override: str | None, *, fast_path: bool
+) -> OpenParts:
+    """Load the data plane and connect to the databases.
 
-    Pins lie in a bpffs mounted within ``state_directory``.  DataplaneError, with its kinds, when
-    the kernel cannot do it.
+    ``override`` is a chassis name that beats the database's. Pins lie in a bpffs mounted within
+    ``state_directory``. DataplaneError, with its kinds, when the kernel cannot do it.
     """
     check_kernel()
     try:
@@ -61,18 +64,19 @@ def open_parts(database: str, state_directory: Path, *, fast_path: bool) -> Open
         raise DataplaneError(f"{state_directory}: {error}") from error
     pins = state_directory / _PINS
     bpffs = mount(pins)
-    machine = Machine.load(bpffs.path, fast_path=fast_path)
-    _log.info(f"machine_loaded pins={pins} adopted={','.join(sorted(machine.adopted)) or 'none'}")
-    pipeline = Pipeline(machine)
-    conntrack = Conntrack(machine.maps)
     local = Database(
         database, "Open_vSwitch", merge_columns(LOCAL_COLUMNS, SWITCH_COLUMNS), lock=LOCAL_LOCK
     )
+    head_start = HeadStart(local, _open_southbound, override)
+    machine = head_start.during(lambda: Machine.load(bpffs.path, fast_path=fast_path))
+    _log.info(f"machine_loaded pins={pins} adopted={','.join(sorted(machine.adopted)) or 'none'}")
+    pipeline = Pipeline(machine)
+    conntrack = Conntrack(machine.maps)
     parts = Parts(
         local=local,
         vswitch=Vswitch(local, NetDevices()),
         pipeline=pipeline,
-        open_southbound=_open_southbound,
+        open_southbound=head_start.open_southbound,
         open_events=lambda southbound: EventPump(pipeline, southbound),
         flush_zone=conntrack.flush,
         chores=(Regularly(COLLECT_EVERY_S, conntrack.collect),),

@@ -28,10 +28,10 @@ from iovisor_ovn.agent.command_line import (
 )
 from iovisor_ovn.agent.control import Control, open_control
 from iovisor_ovn.agent.parts import OpenParts, open_parts
+from iovisor_ovn.cycles import look_seldom, undisturbed
 from iovisor_ovn.errors import ConfigError, IovisorOvnError
 from iovisor_ovn.mainlogic.controller import Controller
 from iovisor_ovn.mainlogic.options import override_from_file
-from iovisor_ovn.mainlogic.pipeline import look_for_cycles_seldom
 from iovisor_ovn.ovsdb import TlsFiles, give_tls_files
 
 __all__ = ["run_agent"]
@@ -112,9 +112,12 @@ def _open_log(command_line: CommandLine, directories: Directories) -> None:
 
 
 def _live(command_line: CommandLine, directories: Directories, override: str | None) -> int:
-    look_for_cycles_seldom()
+    look_seldom()
     state_directory = command_line.state_directory(directories)
-    opened = open_parts(command_line.database, state_directory, fast_path=command_line.fast_path)
+    with undisturbed():
+        opened = open_parts(
+            command_line.database, state_directory, override, fast_path=command_line.fast_path
+        )
     controller = Controller(opened.parts, override)
     _make_directory(directories.ovn_run)
     control = open_control(command_line.unixctl, controller, opened.describe)
@@ -151,8 +154,9 @@ def _start(
 
 
 def _pass(controller: Controller, control: Control, limit_ms: int | None = None) -> None:
-    control.server.run()  # first: what it asks for (recompute) is done in this pass
-    controller.run()
+    with undisturbed():
+        control.server.run()  # first: what it asks for (recompute) is done in this pass
+        controller.run()
     if control.is_exiting or (limit_ms is not None and controller.is_working):
         return
     poller = ovs.poller.Poller()

@@ -10,7 +10,6 @@ One pass (:meth:`Pipeline.update`):
 5. devices of new ports are hooked, those of old ones let go.
 """
 
-import gc
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
@@ -49,19 +48,10 @@ from iovisor_ovn.mainlogic.southbound import (
 )
 from iovisor_ovn.mainlogic.world import World
 
-__all__ = ["Change", "Pipeline", "look_for_cycles_seldom"]
+__all__ = ["Change", "Pipeline"]
 
 _log = ovs.vlog.Vlog("pipeline")
 _RELEASE = re.compile(r"\d+\.\d+(?!\d)")
-
-
-def look_for_cycles_seldom() -> None:
-    """Let Python's collector of cycles run less often; to be called by who has a pipeline.
-
-    Rows and entries are many, live long and hold no cycles: looking for them as often as Python
-    does by itself took a third of the time of a start with 50,000 flows.
-    """
-    gc.set_threshold(100_000, 50, 100)
 
 
 class Change(Protocol):

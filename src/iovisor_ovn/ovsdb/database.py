@@ -22,6 +22,7 @@ import ovs.timeval
 import ovs.vlog
 from ovs.db.idl import Transaction
 
+from iovisor_ovn.cycles import look_again_at_all
 from iovisor_ovn.errors import OvsdbConnectionError, OvsdbError, OvsdbTransactionError
 from iovisor_ovn.ovsdb.changes import ChangeLog, RowChange, Table
 from iovisor_ovn.ovsdb.datums import Datums
@@ -304,6 +305,7 @@ class Database:
         )
         self._schema_read = schema
         self._is_reopening = False
+        look_again_at_all()
         self._idl = _ReplicatingIdl(self._session, helper, self._log, self._lean)
         self._idl.lock_name = self._lock
         if isinstance(self.last_error, OvsdbConnectionError):

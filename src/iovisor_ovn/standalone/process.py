@@ -33,13 +33,13 @@ from ovs.unixctl.server import UnixctlConnection
 from iovisor_ovn.config.topology import Topology
 from iovisor_ovn.config.topology_file import read_topology
 from iovisor_ovn.control import transact
+from iovisor_ovn.cycles import look_seldom
 from iovisor_ovn.dataplane import check_kernel, mount, unmount
 from iovisor_ovn.dataplane.attach import attached, detach
 from iovisor_ovn.dataplane.dhcp import leases_pinned
 from iovisor_ovn.dataplane.machine import Machine
 from iovisor_ovn.dataplane.module_device import device_name, remove_device
 from iovisor_ovn.errors import ConfigError, IovisorOvnError
-from iovisor_ovn.mainlogic.pipeline import look_for_cycles_seldom
 from iovisor_ovn.modules import emit
 from iovisor_ovn.standalone.asking import ASK_EVERY_S
 from iovisor_ovn.standalone.chain import Chain
@@ -320,7 +320,7 @@ class _Process:
 
     def start(self, topology: Topology) -> None:
         """Listen, load the machine, put the chain into force, tell who waits for it."""
-        look_for_cycles_seldom()
+        look_seldom()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(self._wake[1])  # Python goes on waiting after a signal
