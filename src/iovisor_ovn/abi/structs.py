@@ -6,6 +6,7 @@ explicit padding (names that start with ``pad``), so that the size is the sum of
 """
 
 import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from iovisor_ovn.abi.layout import Limit
@@ -85,6 +86,14 @@ class Struct:
     def pack_flat(self, *values: int) -> bytes:
         """Bytes of the struct from every value of every member, in order: the fast way."""
         return self._codec.pack(*values)
+
+    def packer(self, count: int) -> Callable[..., bytes]:
+        """As :meth:`pack_flat`, of ``count`` structs in a row."""
+        return struct.Struct("=" + count * self._codec.format.removeprefix("=")).pack
+
+    def iter_unpack(self, data: bytes) -> Iterator[tuple[int, ...]]:
+        """Every value of every member, in order, of each of the structs in ``data``."""
+        return self._codec.iter_unpack(data)
 
     def unpack(self, data: bytes | memoryview) -> dict[str, int | tuple[int, ...]]:
         """Members by name: an int each, arrays as tuples. Reads the first ``size`` bytes."""

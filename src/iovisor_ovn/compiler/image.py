@@ -10,17 +10,25 @@ Changes are collected per stage and handed out by :meth:`Image.drain` as a :clas
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from iovisor_ovn.abi import STRUCTS, GuardKind, Limit, PacketKind, Program, Word
 from iovisor_ovn.compiler.allocate import Interned, Rows
-from iovisor_ovn.compiler.insn import Insn, ProgramText
+from iovisor_ovn.compiler.insn import INSN_SIZE, Insn, ProgramText, decode, encode
 from iovisor_ovn.compiler.patterns import Guard, Pattern
 from iovisor_ovn.compiler.prune import is_impossible, written_bits
 from iovisor_ovn.compiler.rows import RowBuilder
-from iovisor_ovn.compiler.tuples import EntryTuple, Identity, Layout, Values, best_of
+from iovisor_ovn.compiler.tuples import (
+    Entry,
+    EntryTuple,
+    Identity,
+    Layout,
+    Values,
+    best_of,
+    entry_of,
+)
 
 __all__ = ["Capacity", "Delta", "Image", "Insn", "Row"]
 
@@ -30,7 +38,6 @@ KEY_WORDS = (4, 8, 16, 40)
 _DIRECT_WORDS = 3
 #: Tuples with more entries are not examined for ones that cannot match.
 _PRUNED_ENTRIES = 64
-_INSN = STRUCTS["insn"]
 _SLOT = STRUCTS["slot"]
 _SHAPE = STRUCTS["shape"]
 _GUARD = STRUCTS["guard"]
@@ -109,6 +116,15 @@ class _Stage:
     stale: bool = False
 
 
+class _Place(NamedTuple):
+    """Where entries of a flow are: those of one call."""
+
+    where: tuple[int, int]
+    priority: int
+    program: int  # its index
+    entries: Sequence[Entry]
+
+
 class Image:
     """The compiler's whole output. Flow ids are any hashable values of the caller."""
 
@@ -120,15 +136,17 @@ class Image:
         self._shape_rows = Rows("shapes", capacity.shapes, first=1)
         self._insn_rows = Rows("insns", capacity.insns, first=Program.FIRST)
         self._list_rows = Rows("lists", capacity.lists, first=1)
-        self._programs: Interned[ProgramText] = Interned(self._insn_rows, self._write_program)
+        self._programs: Interned[bytes] = Interned(self._insn_rows, self._write_program)
         self._lists: Interned[tuple[int, ...]] = Interned(self._list_rows, self._write_list)
         self._shapes: Interned[_ShapeText] = Interned(self._shape_rows, self._write_shape)
         self._stages: dict[tuple[int, int], _Stage] = {}
-        # Per datapath: bits of tracked words that programs write, with the number of writers.
+        # Per datapath: its programs, and bits of tracked words that they write, with the numbers
+        # of flows and programs.
+        self._users: dict[int, dict[int, int]] = {}
         self._writers: dict[int, dict[tuple[int, int], int]] = {}
         self._rewritten: set[int] = set()
         self._changed: set[tuple[int, int]] = set()
-        self._flows: dict[object, list[tuple[tuple[int, int], Identity, Values, int]]] = {}
+        self._flows: dict[object, list[_Place]] = {}
         self._touched: set[int] = set()
         self._next_uid = 1
         self._now = time.monotonic()
@@ -154,46 +172,61 @@ class Image:
         self, flow: object, where: tuple[int, int], priority: int, patterns: Iterable[Pattern],
         program: Program | ProgramText,
     ) -> None:  # fmt: skip
-        """Put a flow into the stage ``where`` = (datapath index, stage)."""
-        stage = self._stages.setdefault(where, _Stage())
-        places = self._flows.setdefault(flow, [])
-        for pattern in patterns:
-            index = self._take_program(program)
-            self._note_writes(where[0], program, 1)
-            identity, values = _split(pattern)
+        """Put a flow into the stage ``where`` = (datapath index, stage); several calls add up."""
+        code = program if isinstance(program, Program) else encode(program)
+        self.add_entries(flow, where, priority, [entry_of(pattern) for pattern in patterns], code)
+
+    def add_entries(
+        self, flow: object, where: tuple[int, int], priority: int, entries: Sequence[Entry],
+        code: Program | bytes,
+    ) -> None:  # fmt: skip
+        """As :meth:`add_flow`, with patterns and program as they are stored."""
+        if not entries:
+            return  # it never matches
+        index = self._take_program(where[0], code)
+        stage = self._stages.get(where)
+        if stage is None:
+            stage = self._stages[where] = _Stage()
+        for identity, values in entries:
             item = stage.tuples.get(identity)
             if item is None:
                 item = stage.tuples[identity] = EntryTuple(identity)
-            item.entries.setdefault(values, []).append((priority, flow, index))
-            _count(item.priorities, priority, 1)
-            _count(item.programs, index, 1)
+            candidates = item.entries.get(values)
+            if candidates is None:
+                item.entries[values] = [(priority, flow, index)]
+            else:
+                candidates.append((priority, flow, index))
+            item.priorities[priority] = item.priorities.get(priority, 0) + 1
+            item.programs[index] = item.programs.get(index, 0) + 1
+            if not item.dirty:
+                stage.changed.add(identity)
             item.dirty.add(values)
-            stage.changed.add(item.identity)
-            places.append((where, item.identity, values, priority))
         self._changed.add(where)
+        self._flows.setdefault(flow, []).append(_Place(where, priority, index, entries))
 
     def remove_flow(self, flow: object) -> None:
         """Take a flow out of every stage; unknown ones are ignored."""
-        for where, identity, values, priority in self._flows.pop(flow, ()):
+        for where, priority, index, entries in self._flows.pop(flow, ()):
             stage = self._stages[where]
-            item = stage.tuples[identity]
-            candidates = item.entries[values]
-            position = next(i for i, c in enumerate(candidates) if c[:2] == (priority, flow))
-            _priority, _flow, program = candidates.pop(position)
-            self._note_writes(where[0], self.program_text(program), -1)
-            self._release_program(program)
-            _count(item.priorities, priority, -1)
-            _count(item.programs, program, -1)
-            if not candidates:
-                del item.entries[values]
-            item.dirty.add(values)
-            stage.changed.add(identity)
+            for identity, values in entries:
+                item = stage.tuples[identity]
+                candidates = item.entries[values]
+                candidates.remove((priority, flow, index))
+                _count(item.priorities, priority, -1)
+                _count(item.programs, index, -1)
+                if not candidates:
+                    del item.entries[values]
+                item.dirty.add(values)
+                stage.changed.add(identity)
+            self._release_program(where[0], index)
             self._changed.add(where)
             self._touched.add(where[0])
 
     def program_text(self, index: int) -> ProgramText | Program:
         """Instructions of a stored program (for printing)."""
-        return Program(index) if index < Program.FIRST else self._programs.value_at(index)
+        if index < Program.FIRST:
+            return Program(index)
+        return decode(self._programs.value_at(index))
 
     # -- lists ---------------------------------------------------------------------------
 
@@ -258,27 +291,37 @@ class Image:
 
     # -- internals -----------------------------------------------------------------------
 
-    def _take_program(self, program: Program | ProgramText) -> int:
-        if isinstance(program, Program):
-            return int(program)
-        return self._programs.take(program, len(program), self._now)
+    def _take_program(self, datapath: int, code: Program | bytes) -> int:
+        if isinstance(code, Program):
+            return int(code)
+        index = self._programs.take(code, len(code) // INSN_SIZE, self._now)
+        users = self._users.setdefault(datapath, {})
+        users[index] = users.get(index, 0) + 1
+        if users[index] == 1:
+            self._note_writes(datapath, code, 1)
+        return index
 
-    def _release_program(self, index: int) -> None:
-        if index >= Program.FIRST:
-            length = len(self._programs.value_at(index))
-            self._programs.give_back(index, length)
+    def _release_program(self, datapath: int, index: int) -> None:
+        if index < Program.FIRST:
+            return
+        code = self._programs.value_at(index)
+        users = self._users[datapath]
+        _count(users, index, -1)
+        if index not in users:
+            self._note_writes(datapath, code, -1)
+        self._programs.give_back(index, len(code) // INSN_SIZE)
 
-    def _write_program(self, index: int, program: ProgramText) -> None:
-        self._delta.insns.append((index, b"".join(_INSN.pack_flat(*insn) for insn in program)))
+    def _write_program(self, index: int, code: bytes) -> None:
+        self._delta.insns.append((index, code))
 
     def _write_list(self, index: int, numbers: tuple[int, ...]) -> None:
         values = (len(numbers), *numbers)
         self._delta.lists.append((index, b"".join(v.to_bytes(4, "little") for v in values)))
 
-    def _note_writes(self, datapath: int, program: Program | ProgramText, change: int) -> None:
+    def _note_writes(self, datapath: int, code: bytes, change: int) -> None:
         """Keep the count of writers of each bit; note when the first comes or the last goes."""
         writers = self._writers.setdefault(datapath, {})
-        for word, bits in written_bits(program).items():
+        for word, bits in written_bits(code).items():
             known = writers.get((word, bits), 0)
             _count(writers, (word, bits), change)
             if not known or (word, bits) not in writers:
@@ -499,20 +542,6 @@ class Image:
         )  # fmt: skip
         self._delta.guards.append((first, data))
         return first
-
-
-def _split(pattern: Pattern) -> tuple[Identity, Values]:
-    identity = (
-        pattern.class_bits,
-        tuple((word, mask) for word, mask, _value in pattern.words),
-        pattern.guards,
-        tuple(dim for dim, _number in pattern.dims),
-    )
-    values = (
-        *(value for _word, _mask, value in pattern.words),
-        *(number for _dim, number in pattern.dims),
-    )
-    return identity, values
 
 
 def _key(identity: Identity, values: Values, layout: Layout) -> bytes:

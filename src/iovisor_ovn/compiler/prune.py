@@ -14,8 +14,7 @@ the conntrack words where no program looks a connection up.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from iovisor_ovn.abi import Op, PacketClass, PacketKind, Program, Word
-from iovisor_ovn.compiler.insn import ProgramText
+from iovisor_ovn.abi import STRUCTS, Op, PacketClass, PacketKind, Word
 
 __all__ = [
     "FOREIGN_CLASSES",
@@ -78,20 +77,18 @@ def packet_kind(class_bits: int) -> PacketKind:
     return PacketKind.OTHER
 
 
-def written_bits(program: Program | ProgramText) -> dict[int, int]:
+def written_bits(code: bytes) -> dict[int, int]:
     """Bits of tracked words that a program may set to 1, by word."""
     found: dict[int, int] = {}
-    if isinstance(program, Program):
-        return found
-    for insn in program:
-        if insn.op == Op.LOAD and insn.a in _REGISTERS:
-            found[insn.a] = found.get(insn.a, 0) | insn.y
-        elif insn.op == Op.MOVE and insn.a in _REGISTERS:
-            found[insn.a] = found.get(insn.a, 0) | insn.x
-        elif insn.op == Op.AFFINITY_GET:
-            for word in (insn.a, *range(insn.b, insn.b + 4), insn.c):
+    for op, a, b, c, x, y in STRUCTS["insn"].iter_unpack(code):
+        if op == Op.LOAD and a in _REGISTERS:
+            found[a] = found.get(a, 0) | y
+        elif op == Op.MOVE and a in _REGISTERS:
+            found[a] = found.get(a, 0) | x
+        elif op == Op.AFFINITY_GET:
+            for word in (a, *range(b, b + 4), c):
                 found[word] = _ALL
-        elif insn.op in _CT_OPS:
+        elif op in _CT_OPS:
             found.update(dict.fromkeys(_CT_WORDS, _ALL))
     return {word: bits for word, bits in found.items() if bits}
 

@@ -4,14 +4,18 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from iovisor_ovn.compiler.patterns import Guard
+from iovisor_ovn.compiler.patterns import Guard, Pattern
 
-__all__ = ["Candidate", "EntryTuple", "Identity", "Layout", "Values", "best_of"]
+__all__ = [
+    "Candidate", "Entry", "EntryTuple", "Identity", "Layout", "Values", "best_of", "entry_of",
+]  # fmt: skip
 
 #: Class bits, (word, mask) pairs, guards, dimensions.
 Identity = tuple[int, tuple[tuple[int, int], ...], tuple[Guard, ...], tuple[int, ...]]
 #: Of the words, then the set ids.
 Values = tuple[int, ...]
+#: A pattern in two: what it has in common with the others of its tuple, and what it has not.
+Entry = tuple[Identity, Values]
 #: A flow's claim to an entry: priority, flow, program index.
 Candidate = tuple[int, object, int]
 
@@ -54,6 +58,21 @@ class EntryTuple:
     def only_program(self) -> int | None:
         """The program of all entries, if they have the same."""
         return next(iter(self.programs)) if len(self.programs) == 1 else None
+
+
+def entry_of(pattern: Pattern) -> Entry:
+    """The pattern's tuple, and its values there."""
+    identity = (
+        pattern.class_bits,
+        tuple((word, mask) for word, mask, _value in pattern.words),
+        pattern.guards,
+        tuple(dim for dim, _number in pattern.dims),
+    )
+    values = (
+        *(value for _word, _mask, value in pattern.words),
+        *(number for _dim, number in pattern.dims),
+    )
+    return identity, values
 
 
 def best_of(candidates: list[Candidate]) -> Candidate:

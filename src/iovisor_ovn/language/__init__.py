@@ -70,7 +70,7 @@ from iovisor_ovn.language.clauses import (
     SetClause,
     Term,
 )
-from iovisor_ovn.language.constants import join_constants, split_constants
+from iovisor_ovn.language.constants import constants_of, join_constants, split_constants
 from iovisor_ovn.language.evaluate import Context, Packet, evaluate, evaluate_conjunctions
 from iovisor_ovn.language.fields import (
     RELEASES,
@@ -181,6 +181,7 @@ __all__ = [
     "Term",
     "Verb",
     "annotate",
+    "constants_of",
     "evaluate",
     "evaluate_conjunctions",
     "join_constants",

@@ -15,42 +15,48 @@ sees what it does.
 
 import re
 
-__all__ = ["join_constants", "split_constants"]
+__all__ = ["constants_of", "join_constants", "split_constants"]
 
 _ADDRESS = r"[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*"
 _NAME = r"[A-Za-z_][A-Za-z0-9_.]*+"
+# What a constant stands behind comes first: that lets the search pass over all other characters.
 _OF_MATCH = re.compile(
-    rf"""(
-      (?<=port\ ==\ )  (?: "[^"\\]*" | @{_NAME} )
+    rf"""( ==\  | \{{\ ? | ,\  )
+    ( (?<=port\ ==\ )  (?: "[^"\\]*" | @{_NAME} )
     | (?<===\ )        \${_NAME}
     | (?<= (?:tcp|udp)\.(?:src|dst)\ ==\ )  [0-9]+ (?=[ )]|\Z)
-    | (?: (?<===\ ) | (?<=[{{,]\ ) | (?<={{) )  {_ADDRESS} (?=[ ),}}]|\Z)
+    | {_ADDRESS} (?=[ ),}}]|\Z)
     )""",
     re.VERBOSE,
 )
 _OF_ACTIONS = re.compile(
-    rf"""(
-      (?<=port\ =\ )  "[^"\\]*" (?=;)
+    rf"""( =\  | nat\( )
+    ( (?<=port\ =\ )  "[^"\\]*" (?=;)
     | (?<==\ )        {_ADDRESS} (?=;)
     | (?<=nat\()      {_ADDRESS} (?=\))
     )""",
     re.VERBOSE,
 )
 
-#: A match and actions, each with its constants at the odd places.
+#: A match and actions in pieces: text, what a constant stands behind, the constant, text ...
 Parts = tuple[list[str], list[str]]
 
 
 def split_constants(match: str, actions: str) -> Parts:
-    """The texts in pieces, of which every second one is a constant."""
+    """The texts in pieces; see `constants_of`."""
     return _OF_MATCH.split(match), _OF_ACTIONS.split(actions)
 
 
+def constants_of(parts: Parts) -> list[str]:
+    """The constants, those of the match first."""
+    return parts[0][2::3] + parts[1][2::3]
+
+
 def join_constants(parts: Parts, constants: list[str]) -> tuple[str, str]:
-    """The texts with other constants, those of the match first."""
+    """The texts with other constants."""
     left = iter(constants)
     match, actions = (
-        "".join(next(left) if number % 2 else piece for number, piece in enumerate(pieces))
+        "".join(next(left) if number % 3 == 2 else piece for number, piece in enumerate(pieces))
         for pieces in parts
     )
     return match, actions

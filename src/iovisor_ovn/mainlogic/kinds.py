@@ -28,29 +28,47 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from iovisor_ovn.compiler.insn import Insn
-from iovisor_ovn.compiler.patterns import Names, Pattern
-from iovisor_ovn.compiler.programs import Compiled, ProgramCompiler
+from iovisor_ovn.abi import Program
+from iovisor_ovn.compiler.insn import INSN_SIZE, assembler, flatten
+from iovisor_ovn.compiler.patterns import Names
+from iovisor_ovn.compiler.programs import ProgramCompiler
 from iovisor_ovn.compiler.sets import SetTable
+from iovisor_ovn.compiler.tuples import Entry, Identity
 from iovisor_ovn.errors import LanguageError
-from iovisor_ovn.language import Expr, join_constants, read_address, split_constants
+from iovisor_ovn.language import (
+    Expr,
+    constants_of,
+    join_constants,
+    read_address,
+    split_constants,
+)
 from iovisor_ovn.mainlogic.marks import (
     GROUP,
     NUMBER,
     PORT,
     SET,
+    Blank,
     Form,
     MarkedSets,
     Marks,
     NotAlike,
-    Slot,
 )
 from iovisor_ovn.mainlogic.southbound import Flow
 
-__all__ = ["Kinds", "Translate", "Translation"]
+__all__ = ["Kinds", "Translate", "Translation", "Translator"]
 
-#: Patterns and program of a flow on a datapath.
-Translation = tuple[list[Pattern], Compiled]
+
+class Translation(NamedTuple):
+    """What a flow on a datapath becomes, as the image stores it.
+
+    ``unsupported``: the verb that made the program a counted drop, if one did.
+    """
+
+    entries: Sequence[Entry]
+    code: Program | bytes
+    unsupported: str = ""
+
+
 Translate = Callable[[Flow, Names, ProgramCompiler, SetTable], Translation]
 
 #: Flows of a kind that there must be before it is learned; most changes bring fewer.
@@ -68,44 +86,33 @@ class _Constant(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _PatternForm:
-    """A pattern, and where constants go in it."""
+class _EntryForm:
+    """An entry that lacks constants: in its values and, seldom, in its guards."""
 
-    pattern: Pattern
-    words: tuple[Slot, ...]
-    guards: tuple[Slot, ...]
-    dims: tuple[Slot, ...]
+    identity: Identity
+    guards: Blank
+    values: Blank
 
-    def fill(self, values: Sequence[int]) -> Pattern:
-        """The pattern with these values."""
-        pattern = self.pattern
-        words, guards, dims = pattern.words, pattern.guards, pattern.dims
-        if self.words:
-            filled = list(words)
-            for slot in self.words:
-                word, mask, _mark = filled[slot.at]
-                filled[slot.at] = (word, mask, slot.fill(values))
-            words = tuple(filled)
-        if self.guards:
-            tests = list(guards)
-            for slot in self.guards:
-                tests[slot.at] = replace(tests[slot.at], value=slot.fill(values))
-            guards = tuple(sorted(tests))
-        if self.dims:
-            sets = list(dims)
-            for slot in self.dims:
-                sets[slot.at] = (sets[slot.at][0], slot.fill(values))
-            dims = tuple(sets)
-        return Pattern(pattern.class_bits, words, guards, dims)
+    def fill(self, values: Sequence[int]) -> Entry:
+        """The entry with these values."""
+        identity = self.identity
+        if self.guards.bits:
+            class_bits, words, guards, dims = identity
+            tests = zip(guards, self.guards.fill(values), strict=True)
+            filled = sorted(replace(guard, value=value) for guard, value in tests)
+            identity = (class_bits, words, tuple(filled), dims)
+        return identity, tuple(self.values.fill(values))
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
     """What the flows of a kind become. ``rivals``: constants that must differ from each other."""
 
-    patterns: tuple[_PatternForm, ...]
-    compiled: Compiled
-    operands: tuple[Slot, ...]  # `y` of instructions
+    entries: tuple[_EntryForm, ...]
+    code: Program | bytes
+    fields: Blank  # of the program's instructions
+    assemble: Callable[..., bytes]
+    unsupported: str
     rivals: tuple[tuple[int, ...], ...]
 
     def fill(self, values: Sequence[int]) -> Translation | None:
@@ -113,21 +120,19 @@ class _Kind:
         for rivals in self.rivals:
             if len({values[constant] for constant in rivals}) < len(rivals):
                 return None
-        return [form.fill(values) for form in self.patterns], self._program(values)
+        code = self.code
+        if self.fields.bits:
+            code = self.assemble(*self.fields.fill(values))
+        return Translation([form.fill(values) for form in self.entries], code, self.unsupported)
 
-    def _program(self, values: Sequence[int]) -> Compiled:
-        program = self.compiled.program
-        if not self.operands or not isinstance(program, tuple):
-            return self.compiled
-        code = list(program)
-        for slot in self.operands:
-            op, a, b, c, x, _mark = code[slot.at]
-            code[slot.at] = Insn(op, a, b, c, x, slot.fill(values))
-        return Compiled(tuple(code))
+
+#: By texts and forms of constants. Of a kind that is not learned yet, how many flows there were;
+#: ``None`` of one that cannot be.
+_Known = dict[tuple[object, ...], _Kind | int | None]
 
 
 class Kinds:
-    """Translates the flows of a pass."""
+    """The kinds of flows that a pass has met."""
 
     def __init__(
         self,
@@ -139,43 +144,70 @@ class Kinds:
 
         ``conditions``: all that must hold for a flow to match, annotated.
         """
-        self._sets = sets
-        self._translate = translate
-        self._conditions = conditions
-        # Of a kind that is not learned yet, how many flows there were; None of one that cannot be.
-        self._kinds: dict[tuple[object, ...], _Kind | int | None] = {}
-        self._constants: dict[str, _Constant | None] = {}
+        self.sets = sets
+        self.translate = translate
+        self.conditions = conditions
+        self.constants: dict[str, _Constant | None] = {}
+        self._known: dict[tuple[object, ...], _Known] = {}
 
-    def translate(self, flow: Flow, names: Names, compiler: ProgramCompiler) -> Translation:
-        """Patterns and program of a flow; raises what ``translate`` raises."""
-        match, actions = split_constants(flow.match, flow.actions)
-        read = [self._constant(text) for text in (*match[1::2], *actions[1::2])]
+    def known(self, settings: tuple[object, ...]) -> _Known:
+        """The kinds of flows that are compiled with these settings."""
+        return self._known.setdefault(settings, {})
+
+    def all(self) -> Iterator[_Kind | int | None]:
+        """Those of all settings."""
+        for known in self._known.values():
+            yield from known.values()
+
+
+class Translator:
+    """Translates the flows of one stage of one datapath during a pass."""
+
+    def __init__(self, kinds: Kinds, names: Names, compiler: ProgramCompiler) -> None:
+        """Share what is known with other stages where ``compiler`` has the same settings."""
+        self._kinds = kinds
+        self._names = names
+        self._compiler = compiler
+        self._known = kinds.known(compiler.settings)
+
+    def translate(self, flow: Flow) -> Translation:
+        """What a flow becomes; raises what the translation without short cuts raises."""
+        parts = split_constants(flow.match, flow.actions)
+        texts = constants_of(parts)
+        read = [self._constant(text) for text in texts]
         constants = [constant for constant in read if constant is not None]
         if len(constants) < len(read):
-            return self._translate(flow, names, compiler, self._sets)
-        forms = tuple(constant.form for constant in constants)
-        key = (compiler.settings, forms, len(match), *match[::2], *actions[::2])
-        known = self._kinds.get(key, 0)
+            return self._alone(flow)
+        forms = tuple([constant.form for constant in constants])
+        match, actions = parts
+        del match[2::3], actions[2::3]
+        key = (*forms, len(match), *match, *actions)
+        known = self._known.get(key, 0)
         if isinstance(known, _Kind):
-            values = self._values(constants, names)
+            values = self._values(constants)
             filled = None if values is None else known.fill(values)
-            return filled or self._translate(flow, names, compiler, self._sets)
-        translation = self._translate(flow, names, compiler, self._sets)
+            return filled or self._alone(flow)
+        translation = self._alone(flow)
         if known is not None:
-            self._kinds[key] = known + 1
-            values = self._values(constants, names) if known + 1 >= _LEARN_FROM else None
+            self._known[key] = known + 1
+            values = self._values(constants) if known + 1 >= _LEARN_FROM else None
             if values is not None:
-                self._kinds[key] = self._learn(flow, forms, compiler, values, translation)
+                self._known[key] = self._learn(flow, forms, values, translation)
         return translation
+
+    def _alone(self, flow: Flow) -> Translation:
+        return self._kinds.translate(flow, self._names, self._compiler, self._kinds.sets)
 
     def _constant(self, text: str) -> _Constant | None:
         """A constant read; ``None`` for a text that is none."""
-        if text not in self._constants:
-            self._constants[text] = _read(text)
-        return self._constants[text]
+        known = self._kinds.constants
+        if text not in known:
+            known[text] = _read(text)
+        return known[text]
 
-    def _values(self, constants: Iterable[_Constant], names: Names) -> list[int] | None:
+    def _values(self, constants: Iterable[_Constant]) -> list[int] | None:
         """Numbers that constants stand for; ``None`` where a port stands for none."""
+        names = self._names
         values: list[int] = []
         for form, value in constants:
             if isinstance(value, int):
@@ -183,7 +215,7 @@ class Kinds:
             elif form == GROUP:
                 values.append(names.port_group(value))
             elif form == SET:
-                values.append(self._sets.set_id(names.address_set(value)))
+                values.append(self._kinds.sets.set_id(names.address_set(value)))
             else:
                 key = None if value in _NO_PORT else names.port_key(value)
                 if key is None:
@@ -195,56 +227,52 @@ class Kinds:
         self,
         flow: Flow,
         forms: Sequence[Form],
-        compiler: ProgramCompiler,
         values: Sequence[int],
         translation: Translation,
     ) -> _Kind | int | None:
         """The kind of a flow with these values, which became this; a number: try another flow."""
         try:
-            kind = self._with_marks(flow, Marks(forms, _numbers(translation)), compiler)
+            kind = self._with_marks(flow, Marks(forms, _numbers(translation)))
         except (LanguageError, NotAlike):
             return None
         filled = kind.fill(values)
         if filled is None:
             return _LEARN_FROM
-        same = set(filled[0]) == set(translation[0]) and filled[1] == translation[1]
+        same = set(filled.entries) == set(translation.entries) and filled[1:] == translation[1:]
         return kind if same else None
 
-    def _with_marks(self, flow: Flow, marks: Marks, compiler: ProgramCompiler) -> _Kind:
+    def _with_marks(self, flow: Flow, marks: Marks) -> _Kind:
         match, actions = join_constants(split_constants(flow.match, flow.actions), marks.texts)
         marked = replace(flow, match=match, actions=actions)
-        rivals = marks.rivals(self._conditions(marked))
-        patterns, compiled = self._translate(
-            marked, marks, replace(compiler, names=marks), MarkedSets(self._sets, marks)
+        rivals = marks.rivals(self._kinds.conditions(marked))
+        entries, code, unsupported = self._kinds.translate(
+            marked,
+            marks,
+            replace(self._compiler, names=marks),
+            MarkedSets(self._kinds.sets, marks),
         )
         forms = tuple(
-            _PatternForm(
-                pattern,
-                marks.slots(value for _word, _mask, value in pattern.words),
-                marks.slots(guard.value for guard in pattern.guards),
-                marks.slots(number for _dimension, number in pattern.dims),
-            )
-            for pattern in patterns
-        )
-        operands = marks.slots(_operands(compiled))
+            _EntryForm(identity, marks.blank(guard.value for guard in identity[2]),
+                       marks.blank(values))
+            for identity, values in entries
+        )  # fmt: skip
+        fields = marks.blank(_fields(code))
         if not marks.all_came_out:
             raise NotAlike
-        return _Kind(forms, compiled, operands, rivals)
+        assemble = assembler(len(code) // INSN_SIZE if isinstance(code, bytes) else 0)
+        return _Kind(forms, code, fields, assemble, unsupported, rivals)
 
 
 def _numbers(translation: Translation) -> Iterator[int]:
     """All that constants could be in."""
-    patterns, compiled = translation
-    for pattern in patterns:
-        yield from (value for _word, _mask, value in pattern.words)
-        yield from (guard.value for guard in pattern.guards)
-        yield from (number for _dimension, number in pattern.dims)
-    yield from _operands(compiled)
+    for identity, values in translation.entries:
+        yield from (guard.value for guard in identity[2])
+        yield from values
+    yield from _fields(translation.code)
 
 
-def _operands(compiled: Compiled) -> list[int]:
-    program = compiled.program
-    return [insn.y for insn in program] if isinstance(program, tuple) else []
+def _fields(code: Program | bytes) -> tuple[int, ...]:
+    return flatten(code) if isinstance(code, bytes) else ()
 
 
 def _read(text: str) -> _Constant | None:
@@ -256,4 +284,4 @@ def _read(text: str) -> _Constant | None:
         is_plain = len(text) <= 5 and text == str(int(text)) and int(text) <= _NUMBER_MAX
         return _Constant(NUMBER, int(text)) if is_plain else None
     address = read_address(text)
-    return None if address is None else _Constant(address[1], address[0])
+    return None if address is None else _Constant(address[1].value, address[0])

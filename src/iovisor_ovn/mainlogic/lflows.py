@@ -8,16 +8,18 @@ that a change of a row leads to the units that depend on it and to no others.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 import ovs.vlog
 
-from iovisor_ovn.abi import Limit, Word
+from iovisor_ovn.abi import Limit, Program, Word
 from iovisor_ovn.compiler.image import Image
+from iovisor_ovn.compiler.insn import encode
 from iovisor_ovn.compiler.patterns import Names, Pattern, Unexecutable, compile_conjunction
-from iovisor_ovn.compiler.programs import ProgramCompiler
+from iovisor_ovn.compiler.programs import Compiled, ProgramCompiler
 from iovisor_ovn.compiler.sets import SetTable
+from iovisor_ovn.compiler.tuples import entry_of
 from iovisor_ovn.errors import LanguageError, MapFullError
 from iovisor_ovn.language import (
     ActionList,
@@ -29,7 +31,7 @@ from iovisor_ovn.language import (
     parse_actions,
     parse_match,
 )
-from iovisor_ovn.mainlogic.kinds import Kinds, Translation
+from iovisor_ovn.mainlogic.kinds import Kinds, Translation, Translator
 from iovisor_ovn.mainlogic.set_use import SetUse
 from iovisor_ovn.mainlogic.southbound import Flow
 from iovisor_ovn.mainlogic.unknown import Diagnostic, Unit, UnknownFlows
@@ -62,7 +64,7 @@ class _Missing(Exception):
 
 @dataclass(slots=True)
 class _DatapathNames:
-    """Names as one unit sees them; notes each question as a dependency."""
+    """Names as one datapath sees them; notes each question as a dependency."""
 
     world: World
     sets: SetTable
@@ -95,6 +97,15 @@ class _DatapathNames:
             and bool(binding.chassis)
             and (binding.chassis == self.world.chassis)
         )
+
+
+class _Stage(NamedTuple):
+    """What compiles the flows of a table of a datapath during a pass, and where they go."""
+
+    names: _DatapathNames
+    compiler: ProgramCompiler
+    translator: Translator
+    where: tuple[int, int]
 
 
 class FlowTable:
@@ -151,7 +162,7 @@ class FlowTable:
         self._dirty: set[Unit] = set()
         self._matches: dict[str, tuple[Conjunction, ...]] = {}
         self._actions: dict[tuple[str, bool, int], ActionList] = {}
-        self._kinds = self._no_kinds()  # of a pass
+        self._begin_pass()
 
     @property
     def cached(self) -> dict[str, int]:
@@ -206,6 +217,7 @@ class FlowTable:
     def datapath_is_gone(self, datapath: UUID) -> None:
         """Take all flows of a datapath out of the image."""
         for unit in list(self._units_of.get(datapath, ())):
+            self._dirty.discard(unit)  # what is not to be there is not to be compiled either
             self._remove(unit)
         self.unknown.forget(datapath)
 
@@ -230,10 +242,11 @@ class FlowTable:
         """
         self._hold_back()
         for unit in [unit for unit in self._dirty if not self._is_wanted(unit)]:
+            self._dirty.discard(unit)
             self._remove(unit)
             self.unknown.note(unit, None)
         count = 0
-        self._kinds = self._no_kinds()
+        self._begin_pass()
         while self._dirty:
             unit = self._dirty.pop()
             try:
@@ -247,14 +260,35 @@ class FlowTable:
             count += 1
             if not count % _UNITS_A_BREATH:
                 self.breathe()
-        self._kinds = self._no_kinds()
+        self._begin_pass()  # forget this one
         self.unknown.all_compiled(self._units_of)
         if count:
             self._use.look_again()
         return count
 
-    def _no_kinds(self) -> Kinds:
-        return Kinds(self._sets, self._translate, self._conditions_of)
+    def _begin_pass(self) -> None:
+        """Forget what may mean something else by now."""
+        self._kinds = Kinds(self._sets, self._translate, self._conditions_of)
+        self._stages: dict[tuple[UUID, bool, int], _Stage] = {}
+
+    def _stage(self, datapath: UUID, egress: bool, table: int) -> _Stage:
+        stage = self._stages.get((datapath, egress, table))
+        if stage is None:
+            stage = self._stages[datapath, egress, table] = self._new_stage(datapath, egress, table)
+        return stage
+
+    def _new_stage(self, datapath: UUID, egress: bool, table: int) -> _Stage:
+        row = self._world.datapaths[datapath]
+        names = _DatapathNames(self._world, self._sets, self._address_sets, datapath)
+        compiler = ProgramCompiler(
+            names, egress, table, row.is_router, self._verb_number,
+            self.explicit_output, self._counter_number, module_number=self._module_number,
+            # As ovn-controller has it (controller/lflow.c, get_common_nat_zone).
+            common_zone=Word.SNAT_ZONE if row.has_snat_zone else Word.DNAT_ZONE,
+            register_consolidation=self.register_consolidation,
+        )  # fmt: skip
+        where = (self._world.local[datapath], table + (Limit.EGRESS if egress else 0))
+        return _Stage(names, compiler, Translator(self._kinds, names, compiler), where)
 
     def _is_wanted(self, unit: Unit) -> bool:
         """Whether the flow is still there, and for that datapath."""
@@ -297,36 +331,29 @@ class FlowTable:
 
     def _compile(self, unit: Unit, flow: Flow) -> None:
         self._remove(unit)
-        datapath = self._world.datapaths[unit[1]]
-        names = _DatapathNames(self._world, self._sets, self._address_sets, unit[1])
-        compiler = ProgramCompiler(
-            names, flow.egress, flow.table, datapath.is_router, self._verb_number,
-            self.explicit_output, self._counter_number, module_number=self._module_number,
-            # As ovn-controller has it (controller/lflow.c, get_common_nat_zone).
-            common_zone=Word.SNAT_ZONE if datapath.has_snat_zone else Word.DNAT_ZONE,
-            register_consolidation=self.register_consolidation,
-        )  # fmt: skip
+        names, compiler, translator, where = self._stage(unit[1], flow.egress, flow.table)
+        names.asked = set()
         why = None
         try:
             try:
                 _check_priority(flow)
-                patterns, compiled = self._kinds.translate(flow, names, compiler)
+                entries, code, unsupported = translator.translate(flow)
             except LanguageError as error:
                 why = self._why_unknown(flow)
                 if why is None:
                     self._note_broken(unit, error)
                     return
-                patterns, compiled = self._widest(flow, names), compiler.refuse(why.missing)
+                refused = compiler.refuse(why.missing)
+                entries, code, unsupported = _stored(self._widest(flow, names), refused)
         except _Missing:
             return
         finally:
             self.unknown.note(unit, why)
             self._remember(unit, tuple(names.asked))
-        self._use.note(unit, patterns)
-        if compiled.unsupported:
-            self._note_unsupported(unit, compiled.unsupported)
-        where = (self._world.local[unit[1]], flow.table + (Limit.EGRESS if flow.egress else 0))
-        self._image.add_flow(unit, where, flow.priority, patterns, compiled.program)
+        self._use.note(unit, entries)
+        if unsupported:
+            self._note_unsupported(unit, unsupported)
+        self._image.add_entries(unit, where, flow.priority, entries, code)
 
     def _widest(self, flow: Flow, names: _DatapathNames) -> list[Pattern]:
         """Patterns of all that a flow beyond this agent might match; none without its table."""
@@ -341,12 +368,12 @@ class FlowTable:
     def _translate(
         self, flow: Flow, names: Names, compiler: ProgramCompiler, sets: SetTable
     ) -> Translation:
-        """Patterns and program of a flow; raises LanguageError, or what ``names`` raises."""
+        """What a flow becomes; raises LanguageError, or what ``names`` raises."""
         actions = self._actions_of(flow)
         patterns, unexecutable = self._patterns(self._match_of(flow, actions), names, sets)
         if unexecutable:
-            return patterns, compiler.refuse(unexecutable)
-        return patterns, compiler.compile(actions)
+            return _stored(patterns, compiler.refuse(unexecutable))
+        return _stored(patterns, compiler.compile(actions))
 
     def _conditions_of(self, flow: Flow) -> list[Expr]:
         """What must hold for a flow to match; raises LanguageError."""
@@ -452,8 +479,6 @@ class FlowTable:
             self._users.setdefault(name, set()).add(unit)
 
     def _remove(self, unit: Unit) -> None:
-        # What is not to be there any more is not to be compiled either.
-        self._dirty.discard(unit)
         asked = self._asked.pop(unit, None)
         if asked is None:
             return  # it has not been compiled
@@ -469,6 +494,15 @@ class FlowTable:
             _discard(self._broken, unit[0], unit)
             if unit[0] not in self._broken:
                 del self.diagnostics[unit[0]]
+
+
+def _stored(patterns: Iterable[Pattern], compiled: Compiled) -> Translation:
+    code = compiled.program
+    return Translation(
+        [entry_of(pattern) for pattern in patterns],
+        code if isinstance(code, Program) else encode(code),
+        compiled.unsupported,
+    )
 
 
 def _check_priority(flow: Flow) -> None:

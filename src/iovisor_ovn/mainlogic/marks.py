@@ -27,13 +27,14 @@ from iovisor_ovn.language import (
     SetMember,
 )
 
-__all__ = ["GROUP", "NUMBER", "PORT", "SET", "Form", "MarkedSets", "Marks", "NotAlike", "Slot"]
+__all__ = ["GROUP", "NUMBER", "PORT", "SET", "Blank", "Form", "MarkedSets", "Marks", "NotAlike"]
 
 #: Forms of names, by the character that they begin with in a text.
 PORT, GROUP, SET = '"', "@", "$"
 #: Form of a TCP or UDP port.
 NUMBER = "number"
-Form = str | Format
+#: One of these, or the value of a Format.
+Form = str
 #: Bits of the packet: (word, mask).
 _WordBits = tuple[tuple[int, int], ...]
 
@@ -41,7 +42,8 @@ _FIRST_MARK, _LAST_MARK = 0xE000, 0xEFFF
 _EACH = 16
 #: Parts of 16 bits of a constant; a name stands for a number of 32.
 _PARTS: dict[Form, int] = {
-    NUMBER: 1, PORT: 2, GROUP: 2, SET: 2, Format.IPV4: 2, Format.ETHERNET: 3, Format.IPV6: 8,
+    NUMBER: 1, PORT: 2, GROUP: 2, SET: 2,
+    Format.IPV4.value: 2, Format.ETHERNET.value: 3, Format.IPV6.value: 8,
 }  # fmt: skip
 
 
@@ -50,27 +52,29 @@ class NotAlike(Exception):
 
 
 class _Bits(NamedTuple):
-    """``(constant >> right & mask) << left``."""
+    """``(constant >> right & mask) << left`` in the number at a place."""
 
+    at: int
     constant: int
     right: int
     mask: int
     left: int
 
 
-class Slot(NamedTuple):
-    """A number at the place ``at`` of a tuple: ``base`` and bits of constants."""
+class Blank(NamedTuple):
+    """Numbers that lack bits of constants."""
 
-    at: int
-    base: int
+    numbers: tuple[int, ...]
     bits: tuple[_Bits, ...]
 
-    def fill(self, values: Sequence[int]) -> int:
-        """The number for these values of the constants."""
-        number = self.base
-        for constant, right, mask, left in self.bits:
-            number |= (values[constant] >> right & mask) << left
-        return number
+    def fill(self, values: Sequence[int]) -> Sequence[int]:
+        """The numbers for these values of the constants."""
+        if not self.bits:
+            return self.numbers
+        filled = list(self.numbers)
+        for at, constant, right, mask, left in self.bits:
+            filled[at] |= (values[constant] >> right & mask) << left
+        return filled
 
 
 class Marks:
@@ -126,30 +130,38 @@ class Marks:
 
     # -- where they come out -------------------------------------------------------------
 
-    def slots(self, numbers: Iterable[int]) -> tuple[Slot, ...]:
-        """Those of the numbers that marks are in."""
-        found = (self._slot(at, number) for at, number in enumerate(numbers))
-        return tuple(slot for slot in found if slot is not None)
-
-    def _slot(self, at: int, number: int) -> Slot | None:
+    def blank(self, numbers: Iterable[int]) -> Blank:
+        """The numbers without the marks in them."""
+        bare: list[int] = []
         bits: list[_Bits] = []
-        base = number
+        for at, number in enumerate(numbers):
+            found = self._bits_in(at, number)
+            bare.append(number if not found else self._without_marks(number))
+            bits += found
+        return Blank(tuple(bare), tuple(bits))
+
+    def _bits_in(self, at: int, number: int) -> list[_Bits]:
+        bits: list[_Bits] = []
         for left in (0, _EACH):
             mark = number >> left & 0xFFFF
             if mark in self._places:
                 constant, right = self._places[mark]
-                bits.append(_Bits(constant, right, 0xFFFF, left))
-                base ^= mark << left
+                bits.append(_Bits(at, constant, right, 0xFFFF, left))
                 self._missing.discard(mark)
         if len(bits) == 2:
             low, high = bits
             if low.constant == high.constant and low.right + _EACH == high.right:
-                bits = [_Bits(low.constant, low.right, 0xFFFFFFFF, 0)]
-        return Slot(at, base, tuple(bits)) if bits else None
+                bits = [_Bits(at, low.constant, low.right, 0xFFFFFFFF, 0)]
+        return bits
+
+    def _without_marks(self, number: int) -> int:
+        parts = (number >> left & 0xFFFF for left in (0, _EACH))
+        low, high = (0 if part in self._places else part for part in parts)
+        return high << _EACH | low
 
     @property
     def all_came_out(self) -> bool:
-        """Whether :meth:`slots` has seen all bits of all constants."""
+        """Whether :meth:`blank` has seen all bits of all constants."""
         return not self._missing
 
     # -- what they meet ------------------------------------------------------------------
@@ -221,11 +233,11 @@ class MarkedSets(SetTable):
 
 def _spelled(form: Form, value: int) -> str:
     match form:
-        case Format.IPV4:
+        case Format.IPV4.value:
             return ".".join(str(byte) for byte in value.to_bytes(4))
-        case Format.IPV6:
+        case Format.IPV6.value:
             return value.to_bytes(16).hex(":", 2)
-        case Format.ETHERNET:
+        case Format.ETHERNET.value:
             return value.to_bytes(6).hex(":")
         case _ if form == NUMBER:
             return str(value)

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from iovisor_ovn.abi import Limit, Op, Temp
 from iovisor_ovn.compiler.image import Image
-from iovisor_ovn.compiler.insn import Insn
+from iovisor_ovn.compiler.insn import Insn, encode
 from iovisor_ovn.compiler.patterns import Pattern, compile_conjunction
 from iovisor_ovn.compiler.sets import SetTable
+from iovisor_ovn.compiler.tuples import entry_of
 from iovisor_ovn.errors import MapFullError
 from iovisor_ovn.language import SymbolTable, normalize, parse_match
 from iovisor_ovn.mainlogic.port_security import Outcome, Rule, Where, port_rules
@@ -26,14 +27,14 @@ _STAGES = {
 }
 
 
-def _verdict(result: int) -> tuple[Insn, ...]:
-    return (Insn(Op.LOAD, Temp.RESULT, x=0xFFFFFFFF, y=result), Insn(Op.END))
+def _verdict(result: int) -> bytes:
+    return encode((Insn(Op.LOAD, Temp.RESULT, x=0xFFFFFFFF, y=result), Insn(Op.END)))
 
 
 _PROGRAMS = {
     Outcome.ALLOWED: _verdict(0),
     Outcome.FORBIDDEN: _verdict(1),
-    Outcome.CHECK_ND: (Insn(Op.NEXT, Limit.PORTSEC_IN_ND),),
+    Outcome.CHECK_ND: encode([Insn(Op.NEXT, Limit.PORTSEC_IN_ND)]),
 }
 
 
@@ -129,12 +130,12 @@ class SecurityFlows:
     def _add(self, port: PortBinding, rule: Rule) -> None:
         tree = parse_match(rule.match, self._symbols)
         names = _OnePort(port.name, port.key)
-        patterns = [
-            pattern
+        entries = [
+            entry_of(pattern)
             for conjunction in normalize(tree, self._symbols)
             for pattern in compile_conjunction(conjunction, names, self._sets)
         ]
         where = (self._world.local[port.datapath], _STAGES[rule.where])
         flow = ("security", port.datapath, port.name)
-        self._use.note(flow, patterns)
-        self._image.add_flow(flow, where, rule.priority, patterns, _PROGRAMS[rule.outcome])
+        self._use.note(flow, entries)
+        self._image.add_entries(flow, where, rule.priority, entries, _PROGRAMS[rule.outcome])

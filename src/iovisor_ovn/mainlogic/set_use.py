@@ -10,8 +10,8 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Literal
 
 from iovisor_ovn.abi import GuardKind
-from iovisor_ovn.compiler.patterns import Pattern
 from iovisor_ovn.compiler.sets import SetTable
+from iovisor_ovn.compiler.tuples import Entry
 
 __all__ = ["SetUse"]
 
@@ -30,14 +30,18 @@ class SetUse:
         self._users: Counter[_Used] = Counter()
         self._may_be_idle = False
 
-    def note(self, flow: Hashable, patterns: Iterable[Pattern]) -> None:
-        """A flow's patterns go into the image; several calls for one flow add up."""
+    def note(self, flow: Hashable, entries: Iterable[Entry]) -> None:
+        """A flow's entries go into the image; several calls for one flow add up."""
         used: set[_Used] = set()
-        for pattern in patterns:
-            tests = [*pattern.dims]
-            tests += [(g.word, g.value) for g in pattern.guards if g.kind in _SET_GUARDS]
+        for (_class, words, guards, dims), values in entries:
+            if not dims and not guards:
+                continue
+            tests = [*zip(dims, values[len(words) :], strict=True)]
+            tests += [(g.word, g.value) for g in guards if g.kind in _SET_GUARDS]
             for dimension, number in tests:
                 used |= {("dimension", dimension), ("set", number)}
+        if not used:
+            return
         before = self._of_flow.get(flow, frozenset())
         if used - before:
             self._of_flow[flow] = before | used

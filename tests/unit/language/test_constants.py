@@ -3,13 +3,12 @@
 
 import pytest
 
-from iovisor_ovn.language import join_constants, split_constants
+from iovisor_ovn.language import constants_of, join_constants, split_constants
 
 
 def taken(match: str, actions: str = "") -> list[str]:
     """Return the constants of both texts."""
-    of_match, of_actions = split_constants(match, actions)
-    return [*of_match[1::2], *of_actions[1::2]]
+    return constants_of(split_constants(match, actions))
 
 
 @pytest.mark.parametrize(

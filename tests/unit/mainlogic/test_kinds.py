@@ -8,16 +8,16 @@ from uuid import UUID
 
 import pytest
 
-from iovisor_ovn.abi import GuardKind, Op, Temp
-from iovisor_ovn.compiler.insn import Insn
+from iovisor_ovn.abi import GuardKind, Op, Program, Temp
+from iovisor_ovn.compiler.insn import Insn, encode
 from iovisor_ovn.compiler.patterns import Names as AnyNames
-from iovisor_ovn.compiler.patterns import Pattern
-from iovisor_ovn.compiler.programs import Compiled, ProgramCompiler
+from iovisor_ovn.compiler.programs import ProgramCompiler
 from iovisor_ovn.compiler.sets import SetTable
+from iovisor_ovn.compiler.tuples import Entry
 from iovisor_ovn.errors import LanguageError
-from iovisor_ovn.language import join_constants, split_constants
+from iovisor_ovn.language import constants_of, join_constants, split_constants
 from iovisor_ovn.mainlogic import kinds
-from iovisor_ovn.mainlogic.kinds import Kinds, Translate, Translation
+from iovisor_ovn.mainlogic.kinds import Kinds, Translate, Translation, Translator
 from iovisor_ovn.mainlogic.southbound import Flow
 from judges.texts import Writer, draw_focus, match_text
 from judges.world import GROUPS, PORTS, SETS, Names
@@ -37,7 +37,7 @@ _POOLS = {
           "02:00:00:00:00:01", "e0:00:e0:01:e0:02"],
     "#": ["0", "1", "2", "80", "57344", "57345", "65535", "65536", "080", "99999999"],
 }  # fmt: skip
-_Outcome = tuple[frozenset[tuple[object, ...]], Compiled] | str
+_Outcome = tuple[frozenset[tuple[object, ...]], Program | bytes, str] | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,39 +70,41 @@ class Bench:
         """What a flow becomes by its kind and alone, if that is not the same; else nothing."""
         flow = Flow(UUID(int=1), UUID(int=2), None, False, _TABLE, 100, match, actions)
         compiler = ProgramCompiler(self.names, False, _TABLE, False, len)
-        by_kind = _outcome(lambda: self.kinds.translate(flow, self.names, compiler))
+        by_kind = _outcome(lambda: Translator(self.kinds, self.names, compiler).translate(flow))
         alone = _outcome(lambda: self._translate(flow, self.names, compiler, self.sets))
         return "" if alone == by_kind else f"{match} => {actions}\n {alone}\n {by_kind}"
 
     @property
     def learned(self) -> int:
         """Kinds that flows are filled into."""
-        return sum(isinstance(kind, kinds._Kind) for kind in self.kinds._kinds.values())
+        return sum(isinstance(kind, kinds._Kind) for kind in self.kinds.all())
 
 
 def _outcome(translate: Callable[[], Translation]) -> _Outcome:
     try:
-        patterns, compiled = translate()
+        entries, code, unsupported = translate()
     except LanguageError as error:
         return str(error)
-    return frozenset(_meaning(pattern) for pattern in patterns), compiled
+    return frozenset(_meaning(entry) for entry in entries), code, unsupported
 
 
-def _meaning(pattern: Pattern) -> tuple[object, ...]:
-    """A pattern without the order of its tests, which names and values decide."""
-    sets = {(g.word, g.value) for g in pattern.guards if g.kind == GuardKind.IN_SET}
-    others = [guard for guard in pattern.guards if guard.kind != GuardKind.IN_SET]
+def _meaning(entry: Entry) -> tuple[object, ...]:
+    """An entry without the order of its tests, which names and values decide."""
+    (class_bits, words, guards, dims), values = entry
+    sets = {(g.word, g.value) for g in guards if g.kind == GuardKind.IN_SET}
+    sets.update(zip(dims, values[len(words) :], strict=True))
+    others = [guard for guard in guards if guard.kind != GuardKind.IN_SET]
     groups = {
         frozenset(replace(guard, group=0) for guard in others if guard.group == group)
         for group in {guard.group for guard in others}
     }
-    return pattern.class_bits, pattern.words, frozenset(sets.union(pattern.dims)), frozenset(groups)
+    return class_bits, words, values[: len(words)], frozenset(sets), frozenset(groups)
 
 
 def siblings(rng: random.Random, match: str, actions: str, count: int) -> list[tuple[str, str]]:
     """Flows with other constants, and so of one kind, unless ports of theirs are missing."""
     parts = split_constants(match, actions)
-    forms = [_form(text) for text in (*parts[0][1::2], *parts[1][1::2])]
+    forms = [_form(text) for text in constants_of(parts)]
     return [
         join_constants(parts, [rng.choice(_POOLS[form]) for form in forms]) for _ in range(count)
     ]
@@ -181,7 +183,7 @@ def test_kind_that_cannot_be_learned(bench: Bench, match: str, actions: str) -> 
     some = siblings(random.Random(1), match, actions, 200)
     assert [found for texts in some if (found := bench.differs(*texts))] == []
     assert bench.learned == 0
-    assert bench.kinds._kinds
+    assert list(bench.kinds.all())
 
 
 def test_value_that_looks_like_a_mark(bench: Bench) -> None:
@@ -221,10 +223,10 @@ def test_flow_with_a_number_that_no_constant_has(bench: Bench) -> None:
     def translate(
         flow: Flow, names: AnyNames, compiler: ProgramCompiler, sets: SetTable
     ) -> Translation:
-        patterns, compiled = bench.flows._translate(flow, names, compiler, sets)
+        entries, code, _unsupported = bench.flows._translate(flow, names, compiler, sets)
         number = known.setdefault(flow.actions, len(known))
-        assert isinstance(compiled.program, tuple)
-        return patterns, Compiled((Insn(Op.LOAD, Temp.SCRATCH0, y=number), *compiled.program))
+        assert isinstance(code, bytes)
+        return Translation(entries, encode([Insn(Op.LOAD, Temp.SCRATCH0, y=number)]) + code)
 
     bench.use(translate)
     for number in range(2 * kinds._LEARN_FROM):
@@ -241,7 +243,7 @@ def test_stages_have_kinds_of_their_own(bench: Bench) -> None:
             match = f"ip4.dst == 10.0.0.{number}"
             flow = Flow(UUID(int=1), UUID(int=2), None, False, table, 100, match, "reg0 = 1; next;")
             compiler = ProgramCompiler(names, False, table, False, len)
-            programs.append(bench.kinds.translate(flow, names, compiler)[1])
+            programs.append(Translator(bench.kinds, names, compiler).translate(flow).code)
     assert set(programs[::2]).isdisjoint(programs[1::2])
 
 

@@ -4,6 +4,7 @@
 from iovisor_ovn.abi import GuardKind
 from iovisor_ovn.compiler.patterns import Guard, Pattern
 from iovisor_ovn.compiler.sets import SetTable
+from iovisor_ovn.compiler.tuples import entry_of
 from iovisor_ovn.mainlogic.set_use import SetUse
 
 
@@ -22,8 +23,8 @@ def test_literal_set_lives_as_long_as_a_flow_tests_it() -> None:
         Pattern(guards=(Guard(GuardKind.NOT_EQUAL, 3, 1, other),)),
     ]
     for flow in ("a", "b"):
-        use.note(flow, patterns[:1])
-        use.note(flow, patterns[1:])
+        use.note(flow, [entry_of(pattern) for pattern in patterns[:1]])
+        use.note(flow, [entry_of(pattern) for pattern in patterns[1:]])
     use.look_again()
     assert use.forget_unused()
     assert _names(sets) == {"{1}", "{2}"}
@@ -41,7 +42,7 @@ def test_named_set_lives_as_long_as_its_row() -> None:
     rows = {"$a", "$b"}
     sets = SetTable()
     use = SetUse(sets, rows.__contains__)
-    use.note("flow", [Pattern(dims=((2, sets.set_id("$a")),))])
+    use.note("flow", [entry_of(Pattern(dims=((2, sets.set_id("$a")),)))])
     sets.set_id("$b")
     assert not use.forget_unused()
     rows.clear()
