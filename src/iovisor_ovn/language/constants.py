@@ -7,10 +7,10 @@
     eth.dst = 02:00:00:00:00:11; next;          eth.dst = ; next;             02:00:00:00:00:11
 
 Taken out is what northd writes for each port, address and group, where it stands alone behind
-``==`` or ``=`` or in braces, or is all that NAT is given: addresses without a mask, ports, port
-groups, address sets, TCP and UDP ports. Other constants stay. This is done without reading the
-text, so what looks like a constant may be none (in a comment, say): who puts another in its place
-sees what it does.
+``==`` or ``=`` or in braces, or is all that NAT is given: addresses and prefixes, ports, port
+groups, address sets, TCP and UDP ports. Other constants stay, such as masks and /0. This is done
+without reading the text, so what looks like a constant may be none (in a comment, say): who puts
+another in its place sees what it does.
 """
 
 import re
@@ -18,6 +18,7 @@ import re
 __all__ = ["constants_of", "join_constants", "split_constants"]
 
 _ADDRESS = r"[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*"
+_LENGTH = r"[1-9][0-9]{0,2}"
 _NAME = r"[A-Za-z_][A-Za-z0-9_.]*+"
 # What a constant stands behind comes first: that lets the search pass over all other characters.
 _OF_MATCH = re.compile(
@@ -25,7 +26,7 @@ _OF_MATCH = re.compile(
     ( (?<=port\ ==\ )  (?: "[^"\\]*" | @{_NAME} )
     | (?<===\ )        \${_NAME}
     | (?<= (?:tcp|udp)\.(?:src|dst)\ ==\ )  [0-9]+ (?=[ )]|\Z)
-    | {_ADDRESS} (?=[ ),}}]|\Z)
+    | {_ADDRESS} (?:/{_LENGTH})? (?=[ ),}}]|\Z)
     )""",
     re.VERBOSE,
 )

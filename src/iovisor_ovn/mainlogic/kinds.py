@@ -52,6 +52,7 @@ from iovisor_ovn.mainlogic.marks import (
     MarkedSets,
     Marks,
     NotAlike,
+    mask_of,
 )
 from iovisor_ovn.mainlogic.southbound import Flow
 
@@ -283,5 +284,10 @@ def _read(text: str) -> _Constant | None:
     if text.isdigit():
         is_plain = len(text) <= 5 and text == str(int(text)) and int(text) <= _NUMBER_MAX
         return _Constant(NUMBER, int(text)) if is_plain else None
-    address = read_address(text)
-    return None if address is None else _Constant(address[1].value, address[0])
+    address, slash, length = text.partition("/")
+    found = read_address(address)
+    if found is None:
+        return None
+    form = f"{found[1].value}{slash}{length}"
+    mask = mask_of(form) if slash else -1
+    return None if mask is None or found[0] & ~mask else _Constant(form, found[0])

@@ -27,24 +27,39 @@ from iovisor_ovn.language import (
     SetMember,
 )
 
-__all__ = ["GROUP", "NUMBER", "PORT", "SET", "Blank", "Form", "MarkedSets", "Marks", "NotAlike"]
+__all__ = [
+    "GROUP", "NUMBER", "PORT", "SET", "Blank", "Form", "MarkedSets", "Marks", "NotAlike", "mask_of",
+]  # fmt: skip
 
 #: Forms of names, by the character that they begin with in a text.
 PORT, GROUP, SET = '"', "@", "$"
 #: Form of a TCP or UDP port.
 NUMBER = "number"
-#: One of these, or the value of a Format.
+#: One of these, or how an address is written (a Format's value), with the length of a prefix.
 Form = str
 #: Bits of the packet: (word, mask).
 _WordBits = tuple[tuple[int, int], ...]
 
-_FIRST_MARK, _LAST_MARK = 0xE000, 0xEFFF
+_MARKS = range(0xE000, 0xF000)
 _EACH = 16
 #: Parts of 16 bits of a constant; a name stands for a number of 32.
 _PARTS: dict[Form, int] = {
     NUMBER: 1, PORT: 2, GROUP: 2, SET: 2,
     Format.IPV4.value: 2, Format.ETHERNET.value: 3, Format.IPV6.value: 8,
 }  # fmt: skip
+
+
+#: Bits of addresses that may have a prefix.
+_WIDTHS = {Format.IPV4.value: 32, Format.IPV6.value: 128}
+
+
+def mask_of(form: Form) -> int | None:
+    """The mask of a form with the length of a prefix; ``None`` where there is no such prefix."""
+    address, _slash, length = form.partition("/")
+    width = _WIDTHS.get(address, 0)
+    if not 0 < int(length) <= width:
+        return None
+    return (1 << width) - (1 << width - int(length))
 
 
 class NotAlike(Exception):
@@ -82,27 +97,37 @@ class Marks:
 
     def __init__(self, forms: Sequence[Form], known: Iterable[int]) -> None:
         """Make marks of these forms, with no 16 bits that one of the ``known`` numbers has."""
-        taken = {number >> shift & 0xFFFF for number in known for shift in (0, _EACH)}
-        free = (mark for mark in range(_FIRST_MARK, _LAST_MARK) if mark not in taken)
+        self._taken = {number >> shift & 0xFFFF for number in known for shift in (0, _EACH)}
         self.texts: list[str] = []
         self._places: dict[int, tuple[int, int]] = {}  # of 16 bits: constant, and bits below them
         self._numbers: dict[str, int] = {}
-        self._constants: dict[int, int] = {}  # by value
+        self._constants: dict[int, tuple[int, int | None]] = {}  # with its mask, by value
         self._missing: set[int] = set()
         for constant, form in enumerate(forms):
             value = 0
-            for part in reversed(range(_PARTS[form])):
-                mark = next(free, 0)
-                if not mark:
-                    raise NotAlike
-                self._places[mark] = (constant, _EACH * part)
-                self._missing.add(mark)
+            address = form.partition("/")[0]
+            mask = None if address == form else mask_of(form)
+            for part in reversed(range(_PARTS[address])):
+                tested = 0xFFFF if mask is None else mask >> _EACH * part & 0xFFFF
+                mark = self._new_mark(tested) if tested else 0
+                if mark:
+                    self._places[mark] = (constant, _EACH * part)
+                    self._missing.add(mark)
                 value = value << _EACH | mark
-            text = _spelled(form, value)
+            text = _spelled(address, value) + form.removeprefix(address)
             self.texts.append(text)
-            self._constants[value] = constant
+            self._constants[value] = (constant, mask)
             if form in (PORT, GROUP, SET):
                 self._numbers[text.strip(PORT)] = value
+
+    def _new_mark(self, mask: int) -> int:
+        """A number with none but these bits that is nowhere yet."""
+        for number in _MARKS:
+            mark = number & mask
+            if mark and mark not in self._taken:
+                self._taken.add(mark)
+                return mark
+        raise NotAlike
 
     # -- as compiler.patterns.Names ------------------------------------------------------
 
@@ -174,37 +199,38 @@ class Marks:
         would matter what a constant is. Among marks all that matters is whether they are equal.
         """
         tests: dict[object, set[int]] = {}
-        of_bits: dict[_WordBits, set[int]] = {}
+        of_bits: dict[tuple[_WordBits, int | None], set[int]] = {}
         others: dict[int, int] = {}
         for leaf in _leaves(conditions):
             if isinstance(leaf, SetMember | GroupMember):
                 sign = SET if isinstance(leaf, SetMember) else GROUP
-                constant = self._constants[self.number(f"{sign}{leaf.name}")]
+                constant, _mask = self._constants[self.number(f"{sign}{leaf.name}")]
                 tests.setdefault((sign, leaf.ref), set()).add(constant)
             elif isinstance(leaf, Compare | PortIs):
                 bits = _bits(leaf)
                 known = self._constant_of(leaf)
                 if known is not None:
-                    of_bits.setdefault(bits, set()).add(known)
+                    constant, mask = known
+                    of_bits.setdefault((bits, mask), set()).add(constant)
                 else:
                     _add_bits(others, bits)
-        for bits in of_bits:
+        for bits, _mask in of_bits:
             if any(others.get(word, 0) & mask for word, mask in bits):
                 raise NotAlike
             _add_bits(others, bits)
         together = (*of_bits.values(), *tests.values())
         return tuple(tuple(constants) for constants in together if len(constants) > 1)
 
-    def _constant_of(self, leaf: Compare | PortIs) -> int | None:
-        """The constant whose mark a value is compared with, if it is one."""
+    def _constant_of(self, leaf: Compare | PortIs) -> tuple[int, int | None] | None:
+        """The constant whose mark a value is compared with, and its mask, if it is one."""
         if isinstance(leaf, PortIs):
             return self._constants[self.number(leaf.name)]
-        value, mask = leaf.constant.value, leaf.constant.mask
-        if value not in self._constants:
+        known = self._constants.get(leaf.constant.value)
+        if known is None:
             return None
-        if leaf.relop not in (Relop.EQ, Relop.NE) or mask is not None:
+        if leaf.relop not in (Relop.EQ, Relop.NE) or leaf.constant.mask != known[1]:
             raise NotAlike
-        return self._constants[value]
+        return known
 
 
 class MarkedSets(SetTable):

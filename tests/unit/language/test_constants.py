@@ -21,8 +21,11 @@ def taken(match: str, actions: str = "") -> list[str]:
                      id="braces"),
         pytest.param("eth.dst == 02:00:00:00:00:01", ["02:00:00:00:00:01"], id="Ethernet"),
         pytest.param("eth.src != {02:00:00:00:00:01}", ["02:00:00:00:00:01"], id="exclusion"),
-        pytest.param("ip4.src == 10.0.0.0/8 && ip6.dst == {fd00::/64, fd00::1}", ["fd00::1"],
+        pytest.param("ip4.src == 10.0.0.0/8 && ip6.dst == {fd00::/64, fd00::1}",
+                     ["10.0.0.0/8", "fd00::/64", "fd00::1"], id="prefixes"),
+        pytest.param("ip4.src == 10.0.0.0/255.0.0.0 && ip6.dst == fd00::/ffff::", [],
                      id="masks stay"),
+        pytest.param("ip4.src == 0.0.0.0/0 && ip6.src == ::/0", [], id="all addresses stay"),
         pytest.param("tcp.dst == 80 && (tcp && udp.src == 53)", ["80", "53"], id="TCP and UDP"),
         pytest.param("tcp.dst == 0x50 && tcp.src == 80/0xff && udp.dst == {1, 2} && reg0 == 1", [],
                      id="other numbers stay"),
@@ -32,7 +35,7 @@ def taken(match: str, actions: str = "") -> list[str]:
     ],
 )  # fmt: skip
 def test_constants_of_matches(match: str, expected: list[str]) -> None:
-    """Addresses without a mask and names, where they stand alone."""
+    """Addresses, prefixes and names, where they stand alone."""
     assert expected == taken(match)
 
 

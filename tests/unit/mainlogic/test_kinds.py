@@ -4,6 +4,7 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_interface
 from uuid import UUID
 
 import pytest
@@ -105,14 +106,24 @@ def siblings(rng: random.Random, match: str, actions: str, count: int) -> list[t
     """Flows with other constants, and so of one kind, unless ports of theirs are missing."""
     parts = split_constants(match, actions)
     forms = [_form(text) for text in constants_of(parts)]
-    return [
-        join_constants(parts, [rng.choice(_POOLS[form]) for form in forms]) for _ in range(count)
-    ]
+    return [join_constants(parts, [_draw(rng, form) for form in forms]) for _ in range(count)]
+
+
+def _draw(rng: random.Random, form: str) -> str:
+    """A constant of a form; of prefixes some are none, since they have other bits."""
+    form, slash, length = form.partition("/")
+    text = rng.choice(_POOLS[form])
+    if slash and rng.random() < 0.9:
+        return str(ip_interface(f"{text}/{length}").network)
+    return text + slash + length
 
 
 def _form(text: str) -> str:
-    if text[0] in _POOLS:
+    if text[0] in '"@$':
         return text[0]
+    if "/" in text:
+        address, length = text.split("/")
+        return f"{_form(address)}/{length}"
     if text.isdigit():
         return "#"
     return "4" if ":" not in text else "e" if text.count(":") == 5 and len(text) == 17 else "6"
@@ -148,6 +159,11 @@ def bench() -> Bench:
                      id="exclusions"),
         pytest.param("ip4.dst == 10.0.0.1", "ct_dnat(10.0.0.2);", id="NAT"),
         pytest.param("ip4 && tcp.dst == 80 && tcp.src == 1", "next;", id="TCP ports"),
+        pytest.param("ip4.src == 10.0.0.0/24 && ip4.dst == 10.0.0.1", "next;", id="prefix"),
+        pytest.param("ip4.src == 10.0.0.1/32 || ip6.src != fd00::1/128", "next;",
+                     id="whole prefix"),
+        pytest.param("ip6.src == fe80::/9 || ip6.dst == {fd00::/44, fe80::/44}", "next;",
+                     id="uneven prefix"),
         pytest.param("ip4.mcast && tcp.dst == {1, 2}", "reg0 = 1; next;", id="no constants"),
         pytest.param('ip4.dst == 10.0.0.1 || inport == "p1"', "next;", id="alternatives"),
     ],
@@ -165,6 +181,8 @@ def test_kind_that_is_learned(bench: Bench, match: str, actions: str) -> None:
         pytest.param("eth.bcast && eth.dst == 02:00:00:00:00:01", "next;", id="predicate"),
         pytest.param("eth.mcast || eth.dst == 02:00:00:00:00:01", "next;", id="bit"),
         pytest.param("ip4.dst == 10.0.0.0/8 && ip4.dst == 10.0.0.1", "next;", id="mask"),
+        pytest.param("ip4.dst == {10.0.0.0/8, 10.0.0.0/16}", "next;", id="prefix in a prefix"),
+        pytest.param("ip4.mcast && ip4.dst == 224.0.0.0/24", "next;", id="prefix in a predicate"),
         pytest.param("tcp.dst >= 80 && tcp.dst == 80", "next;", id="range"),
         pytest.param("ip4.dst == {10.0.0.1, 0x0a000001}", "next;", id="other spelling"),
         pytest.param("reg0 == 10.0.0.1 && xxreg0 == ::1", "next;", id="field in a field"),
