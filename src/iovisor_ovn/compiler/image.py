@@ -9,6 +9,7 @@ entries of a tuple become guards too, so that most packets are turned away witho
 Changes are collected per stage and handed out by :meth:`Image.drain` as a :class:`Delta`.
 """
 
+import struct
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,6 @@ from iovisor_ovn.compiler.tuples import (
     EntryTuple,
     Identity,
     Layout,
-    Values,
     best_of,
     entry_of,
 )
@@ -224,9 +224,8 @@ class Image:
 
     def program_text(self, index: int) -> ProgramText | Program:
         """Instructions of a stored program (for printing)."""
-        if index < Program.FIRST:
-            return Program(index)
-        return decode(self._programs.value_at(index))
+        code = self._code_at(index)
+        return code if isinstance(code, Program) else decode(code)
 
     # -- lists ---------------------------------------------------------------------------
 
@@ -290,6 +289,9 @@ class Image:
         }
 
     # -- internals -----------------------------------------------------------------------
+
+    def _code_at(self, index: int) -> Program | bytes:
+        return Program(index) if index < Program.FIRST else self._programs.value_at(index)
 
     def _take_program(self, datapath: int, code: Program | bytes) -> int:
         if isinstance(code, Program):
@@ -367,7 +369,7 @@ class Image:
             if len(item.entries) > _PRUNED_ENTRIES
             or not is_impossible(item.identity[1], item.entries, possible)
         ]
-        stage_of = RowBuilder(where[1], possible, self.program_text)
+        stage_of = RowBuilder(where[1], possible, self._code_at)
         wanted = tuple(stage_of.row(ordered, kind) for kind in PacketKind)
         if wanted == stage.written:
             return
@@ -406,7 +408,7 @@ class Image:
                     gone.add(stored[0])
                     entries.pop(stored[0], None)
                 continue
-            key = stored[0] if stored else _key(item.identity, values, layout)
+            key = stored[0] if stored else layout.key(values)
             priority, _flow, program = best_of(candidates)
             value = _ENTRY.pack_flat(program, priority)
             if stored is None or stored[1] != value:
@@ -460,13 +462,16 @@ class Image:
                 key=lambda position: _filter_rank(words[position]),
             )
         )
-        length = 1 + len(free) + len(dims)
+        positions = (*free, *range(len(words), len(words) + len(dims)))
+        length = 1 + len(positions)
         key_class = next(i for i, limit in enumerate(KEY_WORDS) if length <= limit)
+        pad = 4 * (KEY_WORDS[key_class] - length)
+        pack = struct.Struct(f"<{length}I{pad}x").pack
         text = (tuple(words[position] for position in free), key_class)
         shape = self._shapes.take(text, 1, self._now)
         uid = self._next_uid
         self._next_uid += 1
-        return Layout(uid, tuple(fixed), free, key_class, shape)
+        return Layout(uid, tuple(fixed), free, key_class, shape, positions, pack)
 
     def _write_shape(self, index: int, text: _ShapeText) -> None:
         words, key_class = text
@@ -542,13 +547,6 @@ class Image:
         )  # fmt: skip
         self._delta.guards.append((first, data))
         return first
-
-
-def _key(identity: Identity, values: Values, layout: Layout) -> bytes:
-    n_words = len(identity[1])
-    key = [layout.uid, *(values[position] for position in layout.free), *values[n_words:]]
-    data = b"".join(value.to_bytes(4, "little") for value in key)
-    return data.ljust(4 * KEY_WORDS[layout.key_class], b"\0")
 
 
 def _order(item: EntryTuple) -> tuple[int, bool, Identity]:

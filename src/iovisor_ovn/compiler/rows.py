@@ -10,7 +10,7 @@ nothing sets these bits. Likewise ``reg7 = 0; next;`` is but ``next;`` where not
 from collections.abc import Callable, Mapping, Sequence
 
 from iovisor_ovn.abi import Op, PacketKind, Program
-from iovisor_ovn.compiler.insn import Insn, ProgramText
+from iovisor_ovn.compiler.insn import Insn, decode, encode
 from iovisor_ovn.compiler.prune import FOREIGN_CLASSES, IMPLIED_CLASSES, TRACKED_WORDS
 from iovisor_ovn.compiler.tuples import EntryTuple, best_of
 
@@ -20,20 +20,20 @@ __all__ = ["RowBuilder"]
 class RowBuilder:
     """Builds the rows of one stage.
 
-    ``possible`` maps tracked words to the bits that some program of the datapath writes, ``text``
-    gives the instructions of a program index.
+    ``possible`` maps tracked words to the bits that some program of the datapath writes, ``code``
+    gives the program of an index.
     """
 
     def __init__(
         self,
         stage: int,
         possible: Mapping[int, int],
-        text: Callable[[int], ProgramText | Program],
+        code: Callable[[int], Program | bytes],
     ) -> None:
         """Build for ``stage``."""
-        self._next = Insn(Op.NEXT, stage + 1)
+        self._next = encode([Insn(Op.NEXT, stage + 1)])
         self._possible = possible
-        self._text = text
+        self._code = code
         self._effects: dict[int, int] = {}
 
     def row(self, ordered: Sequence[EntryTuple], kind: PacketKind) -> tuple[bytes, bool]:
@@ -69,12 +69,12 @@ class RowBuilder:
         """The program index, or ``NEXT`` for a program that only writes zeros where zeros are."""
         known = self._effects.get(index)
         if known is None:
-            text = self._text(index)
+            code = self._code(index)
             known = self._effects[index] = index
             if (
-                not isinstance(text, Program)
-                and text[-1:] == (self._next,)
-                and all(self._is_idle(insn) for insn in text[:-1])
+                not isinstance(code, Program)
+                and code.endswith(self._next)
+                and all(self._is_idle(insn) for insn in decode(code)[:-1])
             ):
                 known = self._effects[index] = int(Program.NEXT)
         return known

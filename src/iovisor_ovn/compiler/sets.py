@@ -12,10 +12,12 @@ multiply entries become unnamed sets in a space of their own field.
 
 import ipaddress
 import re
+import socket
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
+from typing import NamedTuple
 
 from iovisor_ovn.abi import Limit, Space
 from iovisor_ovn.compiler.packet import Piece
@@ -27,8 +29,7 @@ _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}\Z")
 _WIDTH = {Space.IP4: 32, Space.IP6: 128, Space.ETH: 48}
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A prefix of a space: the ``length`` most significant bits of ``value`` count."""
 
     space: int
@@ -56,6 +57,9 @@ def parse_member(text: str) -> Member | None:
     """A member as written in Address_Set.addresses; ``None`` if it is not a host or prefix."""
     if _MAC.match(text):
         return Member(Space.ETH, int(text.replace(":", ""), 16), 48)
+    host = _read_host(text)
+    if host is not None:
+        return host
     if "%" in text:
         return None  # the zone of an address means nothing to packets
     try:
@@ -64,6 +68,18 @@ def parse_member(text: str) -> Member | None:
         return None
     space = Space.IP4 if network.version == 4 else Space.IP6
     return Member(space, int(network.network_address), network.prefixlen)
+
+
+def _read_host(text: str) -> Member | None:
+    """A host as it is usually written; to read any is slow."""
+    for family, space, width in (
+        (socket.AF_INET, Space.IP4, 32), (socket.AF_INET6, Space.IP6, 128),
+    ):  # fmt: skip
+        try:
+            return Member(space, int.from_bytes(socket.inet_pton(family, text)), width)
+        except (OSError, ValueError):
+            continue
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tuples of a stage: entries that test the same words with the same masks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,6 +29,12 @@ class Layout(NamedTuple):
     free: tuple[int, ...]  # positions of the words in the key
     key_class: int
     shape: int
+    positions: tuple[int, ...]  # in the values, of the words in the key and the sets
+    pack: Callable[..., bytes]  # a key, from the uid and the values at these positions
+
+    def key(self, values: Values) -> bytes:
+        """The key of an entry."""
+        return self.pack(self.uid, *[values[position] for position in self.positions])
 
 
 @dataclass(slots=True)

@@ -148,8 +148,21 @@ class Kinds:
         self.sets = sets
         self.translate = translate
         self.conditions = conditions
-        self.constants: dict[str, _Constant | None] = {}
+        self._constants: dict[str, _Constant | None] = {}
         self._known: dict[tuple[object, ...], _Known] = {}
+
+    def read(self, texts: Iterable[str]) -> list[_Constant] | None:
+        """Constants; ``None`` if a text is none."""
+        known = self._constants
+        found: list[_Constant] = []
+        for text in texts:
+            constant = known.get(text)
+            if constant is None:
+                constant = known[text] = _read(text)
+                if constant is None:
+                    return None
+            found.append(constant)
+        return found
 
     def known(self, settings: tuple[object, ...]) -> _Known:
         """The kinds of flows that are compiled with these settings."""
@@ -174,12 +187,10 @@ class Translator:
     def translate(self, flow: Flow) -> Translation:
         """What a flow becomes; raises what the translation without short cuts raises."""
         parts = split_constants(flow.match, flow.actions)
-        texts = constants_of(parts)
-        read = [self._constant(text) for text in texts]
-        constants = [constant for constant in read if constant is not None]
-        if len(constants) < len(read):
+        constants = self._kinds.read(constants_of(parts))
+        if constants is None:
             return self._alone(flow)
-        forms = tuple([constant.form for constant in constants])
+        forms = [constant.form for constant in constants]
         match, actions = parts
         del match[2::3], actions[2::3]
         key = (*forms, len(match), *match, *actions)
@@ -198,13 +209,6 @@ class Translator:
 
     def _alone(self, flow: Flow) -> Translation:
         return self._kinds.translate(flow, self._names, self._compiler, self._kinds.sets)
-
-    def _constant(self, text: str) -> _Constant | None:
-        """A constant read; ``None`` for a text that is none."""
-        known = self._kinds.constants
-        if text not in known:
-            known[text] = _read(text)
-        return known[text]
 
     def _values(self, constants: Iterable[_Constant]) -> list[int] | None:
         """Numbers that constants stand for; ``None`` where a port stands for none."""
@@ -244,7 +248,7 @@ class Translator:
 
     def _with_marks(self, flow: Flow, marks: Marks) -> _Kind:
         match, actions = join_constants(split_constants(flow.match, flow.actions), marks.texts)
-        marked = replace(flow, match=match, actions=actions)
+        marked = flow._replace(match=match, actions=actions)
         rivals = marks.rivals(self._kinds.conditions(marked))
         entries, code, unsupported = self._kinds.translate(
             marked,

@@ -304,7 +304,7 @@ class FlowTable:
 
         Flows of datapaths without one are read when they are compiled, and only then.
         """
-        for unit in self._dirty:
+        for unit in self._dirty if self.unknown.has_complete else ():
             if self.unknown.was_complete(unit[1]):
                 is_wanted = self._is_wanted(unit)
                 why = self._why_unknown(self.flows[unit[0]]) if is_wanted else None

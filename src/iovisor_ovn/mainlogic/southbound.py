@@ -6,7 +6,7 @@ they lead to may not have arrived, or be gone.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 import ovs.db.data
@@ -103,8 +103,7 @@ class PortBinding:
         return self.options.get("peer", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(NamedTuple):
     """A logical flow; ``datapath`` and ``group`` exclude each other."""
 
     uuid: UUID
@@ -233,6 +232,9 @@ def read_port_binding(row: Row) -> PortBinding | None:
 
 def read_flow(row: Row) -> Flow:
     """A Logical_Flow."""
+    if isinstance(row, LeanRow):
+        datapath, group, pipeline, *others = row.values(COLUMNS["Logical_Flow"])
+        return Flow(row.uuid, datapath, group, pipeline == "egress", *others)
     return Flow(
         uuid=row.uuid,
         datapath=_reference(row, "logical_datapath"),

@@ -69,6 +69,11 @@ class UnknownFlows:
         """Why a flow cannot be read, if that is so."""
         return self.flows.get(unit[1], {}).get(unit[0])
 
+    @property
+    def has_complete(self) -> bool:
+        """Whether any datapath has a complete pipeline to keep."""
+        return bool(self._complete)
+
     def was_complete(self, datapath: UUID) -> bool:
         """Whether the datapath has a complete pipeline to keep."""
         return datapath in self._complete
@@ -82,6 +87,8 @@ class UnknownFlows:
 
         ``names``: of datapaths, for the log. Call when each dirty unit has been noted.
         """
+        if not self.flows and not self.waiting:
+            return dirty
         ready = {unit for unit in dirty if not self.is_held(unit[1])}
         for unit in dirty - ready:
             self.waiting.setdefault(unit[1], set()).add(unit)

@@ -2,8 +2,7 @@
 """What changed in a database, as values that survive the loss of the connection."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 import ovs.db.idl
@@ -31,8 +30,7 @@ class Table(Protocol):
         """The columns that are registered and that the schema has, by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowChange:
+class RowChange(NamedTuple):
     """A row that came, changed in ``columns`` or went.
 
     ``row`` is the row as it is now; of a row that went, as it was. ``columns`` is empty for rows

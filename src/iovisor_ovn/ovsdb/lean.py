@@ -8,6 +8,7 @@ columns hold at most one value each.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -51,6 +52,12 @@ class LeanRow:
             return value
         return [] if value is None else [value]
 
+    def values(self, columns: tuple[str, ...]) -> tuple[Any, ...]:
+        """Values of several columns at once; ``None`` where there is none, or no such column."""
+        places = self._table.places_of(columns)
+        stored = self._values
+        return tuple([None if place is None else stored[place] for place in places])
+
     @property
     def _data(self) -> Mapping[str, _Value]:
         """Values by column, under the package's name for them."""
@@ -71,6 +78,7 @@ class LeanTable:
         self._rows: dict[UUID, LeanRow] = {}
         table.rows = self._rows  # the package's own keep a list for each row
         self._shared: dict[tuple[type, object], _Value] = {}
+        self.places_of = cache(lambda columns: tuple([self.places.get(name) for name in columns]))
 
     def update2(self, uuid: UUID, change: Mapping[str, Any]) -> ovs.db.idl.Notice | None:
         """Take a ``<row-update2>`` (ovsdb-server(7), 4.1.14)."""

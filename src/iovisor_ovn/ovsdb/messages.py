@@ -5,7 +5,7 @@ The wheel of the ``ovs`` package reads JSON character by character in Python.  H
 library's scanner, written in C, does the reading; what it lacks is a way to say "not all here
 yet", and trying again at every read would take quadratic time.  `MessageReader` therefore counts
 braces outside strings as bytes arrive.  When they balance, everything held is complete; meanwhile
-a try is made only each time four times as many bytes are held.  So every byte is looked at a
+a try is made only each time sixteen times as many bytes are held.  So every byte is looked at a
 bounded number of times, and no message waits longer than the next one, already under way, takes
 to arrive.
 
@@ -132,7 +132,7 @@ class MessageReader:
             pass  # the unfinished message begins at position
         if position:
             self._open(len(complete[:position].encode()))
-        self._next_try = max(_FIRST_TRY, 4 * len(self._held))
+        self._next_try = max(_FIRST_TRY, 16 * len(self._held))
 
     def _skip_space(self) -> None:
         self._position = _end_of_space(self._text, self._position)

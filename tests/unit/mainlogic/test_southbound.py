@@ -6,9 +6,11 @@ from typing import cast
 from uuid import UUID
 
 import ovs.db.data
+import ovs.db.idl
 import pytest
 
 from iovisor_ovn.mainlogic.southbound import (
+    COLUMNS,
     Datapath,
     Flow,
     Group,
@@ -24,9 +26,16 @@ from iovisor_ovn.mainlogic.southbound import (
     read_port_group,
     read_references,
 )
+from iovisor_ovn.ovsdb.lean import LeanTable
 from unit.mainlogic.fakes import FakeRow
 
 ROW, DATAPATH, OTHER = UUID(int=1), UUID(int=2), UUID(int=3)
+_REFERENCE = {"type": {"key": "uuid", "min": 0, "max": 1}}
+_FLOW_TYPES = {
+    "logical_datapath": _REFERENCE, "logical_dp_group": _REFERENCE,
+    **{name: {"type": "string"} for name in ("pipeline", "match", "actions")},
+    **{name: {"type": "integer"} for name in ("table_id", "priority")},
+}  # fmt: skip
 
 
 def row(**columns: object) -> Row:
@@ -108,6 +117,23 @@ def test_flow_is_of_a_datapath_or_of_a_group() -> None:
     assert of_datapath == Flow(ROW, DATAPATH, None, True, 3, 100, "1", "next;")
     of_group = read_flow(row(logical_datapath=[], logical_dp_group=[OTHER], **columns))
     assert of_group == Flow(ROW, None, OTHER, True, 3, 100, "1", "next;")
+
+
+def test_lean_flow_reads_as_any() -> None:
+    """Of a schema without datapath groups, too."""
+    wanted = COLUMNS["Logical_Flow"]
+    for lacking in (set(), {"logical_dp_group"}):
+        columns = {name: _FLOW_TYPES[name] for name in wanted if name not in lacking}
+        schema = {"name": "S", "version": "1.0.0", "cksum": "0 0",
+                  "tables": {"Logical_Flow": {"columns": columns}}}  # fmt: skip
+        helper = ovs.db.idl.SchemaHelper(schema_json=schema)
+        helper.register_table("Logical_Flow")
+        table = LeanTable(ovs.db.idl.Idl("unix:/nowhere", helper).tables["Logical_Flow"])
+        new = {"logical_datapath": ["uuid", str(DATAPATH)], "pipeline": "egress", "table_id": 3,
+               "priority": 100, "match": "1", "actions": "next;"}  # fmt: skip
+        notice = table.update2(ROW, {"insert": new})
+        assert notice is not None
+        assert read_flow(notice.row) == Flow(ROW, DATAPATH, None, True, 3, 100, "1", "next;")
 
 
 def test_groups() -> None:

@@ -119,3 +119,11 @@ def test_table_with_sets_is_refused() -> None:
     idl = ovs.db.idl.Idl("unix:/nowhere", helper)
     with pytest.raises(AssertionError):
         LeanTable(idl.tables["T"])
+
+
+def test_several_columns_at_once(table: LeanTable) -> None:
+    """As they are stored, and nothing for columns that the schema lacks."""
+    new = {"text": "egress", "other": ["uuid", str(OTHER)]}
+    notice = table.update2(ROW, {"insert": new})
+    assert notice is not None
+    assert notice.row.values(("other", "text", "none", "maybe")) == (OTHER, "egress", None, None)
