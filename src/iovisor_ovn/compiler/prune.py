@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 _ALL = 0xFFFFFFFF
+_INSN = STRUCTS["insn"]
+_LOAD, _MOVE = int(Op.LOAD), int(Op.MOVE)
 _REGISTERS = range(Word.REG0, Word.REG9 + 1)
 _CT_WORDS = range(Word.CT_STATE, Word.CT_LABEL3 + 1)
 _CT_OPS = (Op.CT_NEXT, Op.CT_NAT, Op.CT_LB)
@@ -80,11 +82,10 @@ def packet_kind(class_bits: int) -> PacketKind:
 def written_bits(code: bytes) -> dict[int, int]:
     """Bits of tracked words that a program may set to 1, by word."""
     found: dict[int, int] = {}
-    for op, a, b, c, x, y in STRUCTS["insn"].iter_unpack(code):
-        if op == Op.LOAD and a in _REGISTERS:
-            found[a] = found.get(a, 0) | y
-        elif op == Op.MOVE and a in _REGISTERS:
-            found[a] = found.get(a, 0) | x
+    for op, a, b, c, x, y in _INSN.iter_unpack(code):
+        if op in (_LOAD, _MOVE):
+            if a in _REGISTERS:
+                found[a] = found.get(a, 0) | (y if op == _LOAD else x)
         elif op == Op.AFFINITY_GET:
             for word in (a, *range(b, b + 4), c):
                 found[word] = _ALL
