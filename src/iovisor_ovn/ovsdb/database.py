@@ -11,12 +11,13 @@ import enum
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from json import loads
-from uuid import UUID
+from typing import Any
 
 import ovs.db.error
 import ovs.db.idl
 import ovs.db.schema
 import ovs.jsonrpc
+import ovs.ovsuuid
 import ovs.poller
 import ovs.timeval
 import ovs.vlog
@@ -350,9 +351,7 @@ class _ReplicatingIdl(ovs.db.idl.Idl):  # type: ignore[misc]  # no types in ovs
     ) -> None:
         super().__init__(session.get_name(), helper, leader_only=False)
         self._log = log
-        self._lean = {
-            table: LeanTable(table) for table in self.tables.values() if table.name in lean
-        }
+        self._lean = {name: LeanTable(table) for name, table in self.tables.items() if name in lean}
         self._datums = Datums()
         self._session.close()
         self._session: FastSession = session
@@ -378,25 +377,21 @@ class _ReplicatingIdl(ovs.db.idl.Idl):  # type: ignore[misc]  # no types in ovs
         return changed
 
     # Lean tables are none of the package's business.
-    def _Idl__process_update2(  # noqa: N802  a private method of the package
-        self, table: ovs.db.idl.IdlTable, uuid: UUID, change: Mapping[str, object]
-    ) -> ovs.db.idl.Notice | None:
-        lean = self._lean.get(table)
-        if lean is not None:
-            return lean.update2(uuid, change)
-        return super()._Idl__process_update2(table, uuid, change)
+    def _Idl__do_parse_update(  # noqa: N802  a private method of the package
+        self, updates: Any, version: str, tables: Mapping[str, ovs.db.idl.IdlTable]
+    ) -> None:
+        if tables is self.tables and isinstance(updates, dict):
+            for name, lean in self._lean.items():
+                self._update_lean(lean, updates.pop(name, {}), version)
+        super()._Idl__do_parse_update(updates, version, tables)
 
-    def _Idl__process_update(  # noqa: N802  a private method of the package
-        self,
-        table: ovs.db.idl.IdlTable,
-        uuid: UUID,
-        old: Mapping[str, object] | None,
-        new: Mapping[str, object] | None,
-    ) -> ovs.db.idl.Notice | None:
-        lean = self._lean.get(table)
-        if lean is not None:
-            return lean.update(uuid, new)
-        return super()._Idl__process_update(table, uuid, old, new)
+    def _update_lean(self, lean: LeanTable, update: Mapping[str, Any], version: str) -> None:
+        take = lean.update if version == ovs.db.idl.OVSDB_UPDATE else lean.update2
+        for text, change in update.items():
+            notice = take(ovs.ovsuuid.from_string(text), change)
+            if notice is not None:
+                self.change_seqno += 1
+                self._log.note(notice.event, notice.row, frozenset())
 
     def notify(
         self, event: str, row: ovs.db.idl.Row, updates: ovs.db.idl.Row | None = None

@@ -91,8 +91,9 @@ class LeanTable:
             return self._put(uuid, before, change["modify"])
         return self._put(uuid, self._blank, change.get("insert") or change.get("initial") or {})
 
-    def update(self, uuid: UUID, new: Mapping[str, Any] | None) -> ovs.db.idl.Notice | None:
-        """Take the ``new`` of a ``<row-update>`` (RFC 7047 section 4.1.6)."""
+    def update(self, uuid: UUID, change: Mapping[str, Any]) -> ovs.db.idl.Notice | None:
+        """Take a ``<row-update>`` (RFC 7047 section 4.1.6)."""
+        new = change.get("new")
         return self._put(uuid, self._blank, new) if new else self._delete(uuid)
 
     def _delete(self, uuid: UUID) -> ovs.db.idl.Notice | None:

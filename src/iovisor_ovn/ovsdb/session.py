@@ -18,7 +18,7 @@ __all__ = ["FastSession", "open_session"]
 
 _log = ovs.vlog.Vlog("ovsdb")
 
-_READ_SIZE = 1 << 16
+_READ_SIZE = 1 << 18
 
 
 class _FastConnection(ovs.jsonrpc.Connection):  # type: ignore[misc]  # no types in ovs

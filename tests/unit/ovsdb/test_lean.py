@@ -72,7 +72,7 @@ def test_row_that_came(
     assert wanted == repr(values(table.update2(ROW, {"insert": dict(new)})))
     assert wanted == repr(values(table.update2(OTHER, {"initial": dict(new)})))
     if new:
-        assert wanted == repr(values(table.update(ROW, dict(new))))
+        assert wanted == repr(values(table.update(ROW, {"new": dict(new)})))
 
 
 def test_row_that_changed_is_another(table: LeanTable) -> None:
@@ -91,7 +91,7 @@ def test_row_that_went(table: LeanTable) -> None:
     assert (gone.event, gone.row.uuid) == (ovs.db.idl.ROW_DELETE, ROW)
     assert values(gone) == {**BLANK, "text": "a"}
     assert table.update2(ROW, {"delete": None}) is None
-    assert table.update(ROW, None) is None
+    assert table.update(ROW, {"old": {}}) is None
 
 
 def test_column_that_a_schema_lacks(table: LeanTable) -> None:
