@@ -56,7 +56,6 @@ _log = ovs.vlog.Vlog("controller")
 
 _RETRY_MS = 1000
 _BREATH_MS = 100
-_ZONED_TYPES = ("localnet", "l2gateway")
 
 Columns = Mapping[str, Sequence[str]]
 
@@ -335,7 +334,9 @@ class Controller:
         if not self._zones_restored:
             self.zones.restore(self._rows.bridge_ids(self.options.bridge) or {})
             self._zones_restored = True
-        elif not self._changes and self.bindings.held == self._updated:
+        elif self.bindings.held == self._updated and not any(
+            change.table in port_rows.COLUMNS for change in self._changes
+        ):
             return
         users, requested = self._zone_users()
         if self.zones.assign(users, requested):
@@ -346,7 +347,8 @@ class Controller:
         users = set(self.bindings.held) | self.bindings.claimed
         requested: dict[str, int] = {}
         for datapath in ports.local_datapaths(users):
-            users |= {p.name for p in ports.of_datapath(datapath) if p.type in _ZONED_TYPES}
+            links = ports.links_of(datapath)
+            users |= {port.name for port in links if port.type in port_rows.NETWORK_TYPES}
             # Switches, too: that of a load balancer's connections to the client itself.
             users |= {f"{datapath}_dnat", f"{datapath}_snat"}
             zone = ports.requested_snat_zone(datapath)

@@ -201,7 +201,7 @@ class Pipeline:
         self._security.compile(self.ports.interfaces)
         self.ports.compile()
         if self._applier.apply():
-            _log.dbg(f"image_applied units={count} entries={self.image.entry_count}")
+            _log.dbg(f"image_applied units={count}")
         if self._set_use.forget_unused():
             self._applier.apply()
 

@@ -13,7 +13,7 @@ import ovs.db.idl
 
 from iovisor_ovn.ovsdb import RowChange
 
-__all__ = ["COLUMNS", "UNKNOWN_CHASSIS", "Port", "PortIndex"]
+__all__ = ["COLUMNS", "NETWORK_TYPES", "UNKNOWN_CHASSIS", "Port", "PortIndex"]
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Port_Binding": (
@@ -30,6 +30,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "Datapath_Binding": ("external_ids", "tunnel_key"),
 }
+
+#: Ports that lead to a network outside.
+NETWORK_TYPES = ("localnet", "l2gateway")
+_LINK_TYPES = ("patch", "l3gateway", *NETWORK_TYPES)
 
 #: Stands for a chassis whose row is not in memory; no chassis has this name.
 UNKNOWN_CHASSIS = "?"
@@ -59,7 +63,7 @@ class PortIndex:
     by_name: dict[str, Port] = field(default_factory=dict)
     children: dict[str, set[str]] = field(default_factory=dict)
     _rows: dict[UUID, Port] = field(default_factory=dict)
-    _names_of: dict[UUID, set[str]] = field(default_factory=dict)
+    _links_of: dict[UUID, set[str]] = field(default_factory=dict)
     _routers: dict[UUID, int | None] = field(default_factory=dict)
 
     def take(self, changes: Iterable[RowChange]) -> set[str]:
@@ -84,9 +88,9 @@ class PortIndex:
             todo += self._neighbours(datapath)
         return found
 
-    def of_datapath(self, datapath: UUID) -> Iterator[Port]:
-        """Return the ports of a datapath."""
-        for name in self._names_of.get(datapath, ()):
+    def links_of(self, datapath: UUID) -> Iterator[Port]:
+        """Return the ports of a datapath that lead to other datapaths or networks."""
+        for name in self._links_of.get(datapath, ()):
             yield self.by_name[name]
 
     def is_router(self, datapath: UUID) -> bool:
@@ -98,11 +102,10 @@ class PortIndex:
         return self._routers.get(datapath)
 
     def _neighbours(self, datapath: UUID) -> Iterator[UUID | None]:
-        for port in self.of_datapath(datapath):
-            if port.type in ("patch", "l3gateway"):
-                peer = self.by_name.get(port.options.get("peer", ""))
-                if peer is not None:
-                    yield peer.datapath
+        for port in self.links_of(datapath):
+            peer = self.by_name.get(port.options.get("peer", ""))
+            if port.type not in NETWORK_TYPES and peer is not None:
+                yield peer.datapath
 
     def _take_port(self, change: RowChange) -> set[str]:
         new = None if change.kind == "delete" else _read_port(change.row)
@@ -115,8 +118,8 @@ class PortIndex:
             if new.name in self.by_name:
                 self._forget(self.by_name[new.name])
             self.by_name[new.name] = new
-            if new.datapath is not None:
-                self._names_of.setdefault(new.datapath, set()).add(new.name)
+            if new.datapath is not None and new.type in _LINK_TYPES:
+                self._links_of.setdefault(new.datapath, set()).add(new.name)
             if new.parent:
                 self.children.setdefault(new.parent, set()).add(new.name)
         touched = {port.name for port in (old, new) if port is not None}
@@ -127,7 +130,7 @@ class PortIndex:
     def _forget(self, port: Port) -> None:
         del self.by_name[port.name]
         if port.datapath is not None:
-            self._names_of.get(port.datapath, set()).discard(port.name)
+            self._links_of.get(port.datapath, set()).discard(port.name)
         self.children.get(port.parent, set()).discard(port.name)
 
     def _take_datapath(self, change: RowChange) -> None:

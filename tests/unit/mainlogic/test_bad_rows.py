@@ -123,7 +123,8 @@ def test_missing_parents_peers_and_datapaths_stop_nothing() -> None:
 
 def _port(number: int, datapath: UUID) -> RowChange:
     row = SimpleNamespace(
-        uuid=UUID(int=number), logical_port="p", type="", options={}, parent_port=[], chassis=[],
+        uuid=UUID(int=number), logical_port="p", type="patch", options={}, parent_port=[],
+        chassis=[],
         datapath=SimpleNamespace(uuid=datapath), up=[True],
         _table=SimpleNamespace(name="Port_Binding"),
     )  # fmt: skip
@@ -137,5 +138,5 @@ def test_name_that_goes_from_datapath_to_datapath_is_in_one() -> None:
     ports.take([old])
     ports.take([new, RowChange("Port_Binding", "delete", old.row, frozenset())])
     ports.take([RowChange("Port_Binding", "delete", new.row, frozenset())])
-    assert list(ports.of_datapath(first)) == []
-    assert list(ports.of_datapath(second)) == []
+    assert list(ports.links_of(first)) == []
+    assert list(ports.links_of(second)) == []
