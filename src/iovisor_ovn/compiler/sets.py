@@ -111,6 +111,8 @@ class SetTable:
     """
 
     _ids: dict[str, _Set] = field(default_factory=dict)
+    _names: dict[int, str] = field(default_factory=dict)
+    _fresh: set[str] = field(default_factory=set)
     _free: list[int] = field(default_factory=list)
     _next: int = 1
     _holders: dict[Member, set[int]] = field(default_factory=dict)
@@ -127,7 +129,23 @@ class SetTable:
             if number == self._next:
                 self._next += 1
             item = self._ids[name] = _Set(number)
+            self._names[number] = name
+            self._fresh.add(name)
         return item.id
+
+    def known_id(self, name: str) -> int | None:
+        """Id of a set, if it has one."""
+        item = self._ids.get(name)
+        return None if item is None else item.id
+
+    def name_of(self, number: int) -> str:
+        """Name of the set with an id; KeyError if there is none."""
+        return self._names[number]
+
+    def take_fresh(self) -> set[str]:
+        """Names of sets that were made since the last call."""
+        fresh, self._fresh = self._fresh, set()
+        return fresh
 
     def define(self, name: str, members: Iterable[Member]) -> None:
         """Give a set exactly these members. Cost: linear in what changes, plus one hash each."""
@@ -147,6 +165,7 @@ class SetTable:
             for member in item.members:
                 self._remove(member, item.id)
             self._free.append(item.id)
+            del self._names[item.id]
 
     def items(self) -> Iterator[tuple[str, int]]:
         """Name and id of every set."""

@@ -260,10 +260,9 @@ class FlowTable:
             count += 1
             if not count % _UNITS_A_BREATH:
                 self.breathe()
+        self._dirty = set()  # one that was large stays slow to walk over
         self._begin_pass()  # forget this one
         self.unknown.all_compiled(self._units_of)
-        if count:
-            self._use.look_again()
         return count
 
     def _begin_pass(self) -> None:

@@ -37,6 +37,7 @@ from iovisor_ovn.mainlogic.southbound import (
     Group,
     PortBinding,
     Row,
+    read_addresses,
     read_datapath,
     read_flow,
     read_group,
@@ -339,13 +340,13 @@ class Pipeline:
             del self._address_sets[old]
             self.sets.define(f"${old}", ())
             self.flows.changed(("set", None, old))
-            self._set_use.look_again()
+            self._set_use.row_is_gone(f"${old}")
         if change.kind == "delete":
             return
         self._set_names[uuid] = name
         members = []
-        for text in _as_list(getattr(change.row, "addresses", [])):
-            member = parse_member(str(text))
+        for text in read_addresses(change.row):
+            member = parse_member(text)
             if member is None:
                 _log.warn(f"address_set_member_ignored set={name} member={text}")
             else:
@@ -368,7 +369,7 @@ class Pipeline:
             del self._group_rows[old]
             self.ports.ports_changed(self.world.drop_port_group(old))
             self.flows.changed(("group", None, old))
-            self._set_use.look_again()
+            self._set_use.row_is_gone(f"@{old}")
         if group is None:
             return
         self._group_names[uuid] = group.name
@@ -545,7 +546,3 @@ def _links(port: PortBinding) -> tuple[str, ...]:
 
 def _spot(group: Group) -> tuple[UUID, str, int]:
     return (group.datapath, group.name, group.key)
-
-
-def _as_list(value: object) -> list[object]:
-    return list(value) if isinstance(value, list | tuple | set) else [value]

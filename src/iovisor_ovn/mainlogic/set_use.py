@@ -7,7 +7,6 @@ members are kept up to date whether it is tested or not.
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
-from typing import Literal
 
 from iovisor_ovn.abi import GuardKind
 from iovisor_ovn.compiler.sets import SetTable
@@ -15,7 +14,8 @@ from iovisor_ovn.compiler.tuples import Entry
 
 __all__ = ["SetUse"]
 
-_Used = tuple[Literal["set", "dimension"], int]
+#: A test: dimension and set.
+_Test = tuple[int, int]
 _SET_GUARDS = (GuardKind.IN_SET, GuardKind.NOT_IN_SET)
 
 
@@ -26,54 +26,59 @@ class SetUse:
         """Begin with no flows."""
         self._sets = sets
         self._has_row = has_row
-        self._of_flow: dict[Hashable, frozenset[_Used]] = {}
-        self._users: Counter[_Used] = Counter()
-        self._may_be_idle = False
+        self._of_flow: dict[Hashable, frozenset[_Test]] = {}
+        self._dimension_users: Counter[int] = Counter()
+        self._set_users: Counter[int] = Counter()
+        self._suspects: set[str] = set()  # sets that may have become idle
 
     def note(self, flow: Hashable, entries: Iterable[Entry]) -> None:
         """A flow's entries go into the image; several calls for one flow add up."""
-        used: set[_Used] = set()
+        used: set[_Test] = set()
         for (_class, words, guards, dims), values in entries:
-            if not dims and not guards:
-                continue
-            tests = [*zip(dims, values[len(words) :], strict=True)]
-            tests += [(g.word, g.value) for g in guards if g.kind in _SET_GUARDS]
-            for dimension, number in tests:
-                used |= {("dimension", dimension), ("set", number)}
+            if dims:
+                used.update(zip(dims, values[len(words) :], strict=True))
+            if guards:
+                used.update((g.word, g.value) for g in guards if g.kind in _SET_GUARDS)
         if not used:
             return
         before = self._of_flow.get(flow, frozenset())
-        if used - before:
-            self._of_flow[flow] = before | used
-            self._users.update(used - before)
+        self._of_flow[flow] = before.union(used)
+        for dimension, number in used - before:
+            self._dimension_users[dimension] += 1
+            self._set_users[number] += 1
 
     def drop(self, flow: Hashable) -> None:
         """A flow leaves the image."""
-        for used in self._of_flow.pop(flow, ()):
-            self._users[used] -= 1
-            if not self._users[used]:
-                del self._users[used]
-                self._may_be_idle = True
+        for dimension, number in self._of_flow.pop(flow, ()):
+            self._dimension_users[dimension] -= 1
+            if not self._dimension_users[dimension]:
+                del self._dimension_users[dimension]
+            self._set_users[number] -= 1
+            if not self._set_users[number]:
+                del self._set_users[number]
+                self._suspects.add(self._sets.name_of(number))
 
-    def look_again(self) -> None:
-        """Flows were compiled, which may leave sets that nothing tests, or a set's row went."""
-        self._may_be_idle = True
+    def row_is_gone(self, name: str) -> None:
+        """The row of a named set went."""
+        self._suspects.add(name)
 
     def forget_unused(self) -> bool:
         """Give up sets and dimensions without users; tells if there were such sets.
 
-        To be called when the maps hold the image. Cost: linear in all sets, if any may be idle.
+        To be called when the maps hold the image. Cost: linear in sets that came or lost a user.
         """
-        if not self._may_be_idle:
-            return False
-        self._may_be_idle = False
-        idle = [
-            name
-            for name, number in self._sets.items()
-            if ("set", number) not in self._users
-            and (name.startswith("{") or not self._has_row(name))
-        ]
+        suspects = self._suspects | self._sets.take_fresh()
+        self._suspects = set()
+        idle = [name for name in suspects if self._is_idle(name)]
         for name in idle:
             self._sets.forget(name)
-        self._sets.keep_dimensions({n for what, n in self._users if what == "dimension"})
+        self._sets.keep_dimensions(self._dimension_users.keys())
         return bool(idle)
+
+    def _is_idle(self, name: str) -> bool:
+        number = self._sets.known_id(name)
+        return (
+            number is not None
+            and number not in self._set_users
+            and (name.startswith("{") or not self._has_row(name))
+        )

@@ -21,6 +21,7 @@ __all__ = [
     "PortBinding",
     "PortGroup",
     "Row",
+    "read_addresses",
     "read_datapath",
     "read_flow",
     "read_group",
@@ -178,7 +179,10 @@ def _list(row: Row, column: str) -> list[object]:
 
 
 def _stored(row: Row, column: str) -> list[object]:
-    """References as they are stored: reading a column would hide those whose row is not there."""
+    """A set as it is stored.
+
+    To read a column takes long where members are many, and hides references whose row is not there.
+    """
     if isinstance(row, LeanRow):
         return _list(row, column)
     stored = getattr(row, "_data", {}).get(column)
@@ -259,6 +263,11 @@ def read_group(row: Row) -> Group | None:
 def read_references(row: Row, column: str) -> tuple[UUID, ...]:
     """Rows that a column leads to, in memory or not."""
     return tuple(_uuid_of(item) for item in _stored(row, column) if item is not None)
+
+
+def read_addresses(row: Row) -> list[str]:
+    """Members of an Address_Set."""
+    return [str(value) for value in _stored(row, "addresses")]
 
 
 def read_port_group(row: Row) -> PortGroup:

@@ -25,7 +25,6 @@ def test_literal_set_lives_as_long_as_a_flow_tests_it() -> None:
     for flow in ("a", "b"):
         use.note(flow, [entry_of(pattern) for pattern in patterns[:1]])
         use.note(flow, [entry_of(pattern) for pattern in patterns[1:]])
-    use.look_again()
     assert use.forget_unused()
     assert _names(sets) == {"{1}", "{2}"}
     use.drop("a")
@@ -46,7 +45,8 @@ def test_named_set_lives_as_long_as_its_row() -> None:
     sets.set_id("$b")
     assert not use.forget_unused()
     rows.clear()
-    use.look_again()
+    for name in ("$a", "$b"):
+        use.row_is_gone(name)
     assert use.forget_unused()
     assert _names(sets) == {"$a"}
     use.drop("flow")
