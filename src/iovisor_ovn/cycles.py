@@ -2,8 +2,7 @@
 """Python's collector of reference cycles, kept from what is many and holds none.
 
 Rows and entries live long: looking through them for cycles as often as Python does by itself took a
-third of the time of a start with 50,000 flows. Cycles are rare here, and they wait for
-a while.
+third of the time of a start with 50,000 flows.
 """
 
 import gc
