@@ -22,12 +22,14 @@ def look_seldom() -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Look for no cycles meanwhile, and never at what was made where it is much."""
+    """Look for no cycles meanwhile, and never at what was made meanwhile where it is much."""
+    before = gc.get_count()[0]
     gc.disable()
     try:
         yield
     finally:
-        if gc.get_count()[0] >= _THRESHOLDS[0]:
+        # What many short times have left together is looked at as soon as it may be.
+        if gc.get_count()[0] - before >= _THRESHOLDS[0]:
             gc.freeze()
         gc.enable()
 

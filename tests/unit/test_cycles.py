@@ -53,6 +53,17 @@ def test_much_is_never_looked_at_again() -> None:
     assert knot() is None
 
 
+def test_litter_of_many_short_times_is_collected() -> None:
+    """Each leaves little, and none of it stays for ever."""
+    gc.collect()
+    first = weakref.ref(_Knot())
+    for _ in range(4):
+        with undisturbed():
+            for _ in range(gc.get_threshold()[0] // 3):
+                _Knot()
+    assert first() is None
+
+
 def test_it_goes_on_after_an_error() -> None:
     """Whatever ends the work."""
     with pytest.raises(ZeroDivisionError), undisturbed():
