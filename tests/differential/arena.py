@@ -6,6 +6,7 @@ length: what ovn-controller answers comes after what the data path forwards, or 
 """
 
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -36,6 +37,11 @@ T = TypeVar("T")
 _PATIENCE_S = 2.0
 _LEARNING_S = 0.08
 _FENCES = 2
+_DATAPATH_KEY = re.compile(
+    r"^(set Logical_(?:Router|Switch) .*:requested-tnl-key=)(\d+)", re.MULTILINE
+)
+#: More than there are datapaths in a topology; beyond those of the fences.
+_KEYS, _FIRST_GENERATION = 1000, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,10 @@ class Arena:
         self._learned = learned(self.ours.sb)
 
         self._sender = ""
+        self._generation = 0
+        # What comes out without frames is late.
+        self._sent: Sequence[bytes] = ()
+        self._has_learned = False  # since then
         #: How often each known difference explained what was unlike.
         self.explained: Counter[str] = Counter()
         #: Whether one of them makes all that follows in this topology unlike.
@@ -95,7 +105,8 @@ class Arena:
         self._bind(set(PORTS))
         self._sync()
         self._both(Side.forget)
-        self._nbctl(topology.lines())
+        self._generation += 1
+        self._nbctl(_with_own_keys(topology.lines(), self._generation))
         self._sync()
         return self._unlike_flows(-1)
 
@@ -148,6 +159,7 @@ class Arena:
             time.sleep(0.003)
         self._learned = ours
         if is_new:
+            self._has_learned = True
             self._sync()
         return is_new
 
@@ -199,7 +211,7 @@ class Arena:
         for side in (self.ours, self.theirs):
             for frame in frames:
                 side.send(port, frame)
-        self._sender = port
+        self._sender, self._sent, self._has_learned = port, frames, False
         self._new_stations = set()
         if "unknown addresses" in self._mirror.circumstances():
             stations = {port.encode() + frame[6:12] for frame in frames}
@@ -236,7 +248,7 @@ class Arena:
             for port in sorted(ours.keys() | theirs.keys())
             if Counter(ours.get(port, [])) != Counter(theirs.get(port, []))
         ]
-        if unlike and (known := self._explain(frames, ours, theirs)) is not None:
+        if unlike and (known := self._explain(frames or self._sent, ours, theirs)) is not None:
             self.explained[known.name] += 1
             self.is_parted |= known.lasts
             unlike = []
@@ -249,8 +261,11 @@ class Arena:
         if self._new_stations:
             circumstances.add("new station")
         known = differences.explain(frames, ours, theirs, circumstances)
-        if known is None and "nat" in circumstances and self.theirs.gave_up():
-            known = differences.explain(frames, ours, theirs, circumstances | {"given up"})
+        if known is None and "nat" in circumstances:
+            found = {"given up"} if self.theirs.gave_up() else set()
+            self.await_learning()
+            found |= {"learned"} if self._has_learned else set()
+            known = differences.explain(frames, ours, theirs, circumstances | found)
         central = self.ours.central
         if known is None and any(loops(central, self._sender, frame) for frame in frames):
             known = differences.explain(frames, ours, theirs, circumstances | {"loop"})
@@ -310,6 +325,16 @@ class Arenas:
 
 def _unlike(number: int, what: str, ours: Any, theirs: Any) -> Mismatch:
     return Mismatch(number, what, tuple(sorted(map(str, ours))), tuple(sorted(map(str, theirs))))
+
+
+def _with_own_keys(lines: str, generation: int) -> str:
+    """Give the datapaths tunnel keys that those of earlier topologies did not have.
+
+    ovn-controller goes by these keys alone: what it held for a neighbour in the last ten seconds it
+    would put into the next topology.
+    """
+    first = _KEYS * (_FIRST_GENERATION + generation)
+    return _DATAPATH_KEY.sub(lambda found: f"{found[1]}{int(found[2]) + first}", lines)
 
 
 def _texts(frames: Sequence[bytes]) -> list[str]:

@@ -24,7 +24,8 @@ class Difference:
     ``needs`` restricts it to steps in which something is the case that frames do not show:
     "conntrack" (the topology tracks connections), "nat" (it translates), "new station" (a sender is
     not learned yet), "loop" (routers hand the packet to each other), "given up" (OVS counted a
-    packet that came round too often).  ``lasts``: from there on the two sides know other
+    packet that came round too often), "learned" (in a topology that translates, routers have
+    learned a neighbour meanwhile).  ``lasts``: from there on the two sides know other
     connections or neighbours, and what follows cannot be compared.
     """
 
@@ -239,6 +240,10 @@ DIFFERENCES = (
     Difference("fragments held for a neighbour", _is_neighbour_message, _unless_fragment),
     Difference(
         "port of what is held", _is_neighbour_message, _without_source_port, needs="nat", lasts=True
+    ),
+    # Routers that asked each other: no machine saw it.
+    Difference(
+        "port of what is held", _has_source, _without_source_port, needs="learned", lasts=True
     ),
     Difference("too many lookups of connections", _has_source, _nothing, needs="given up"),
     Difference("TCP quoted over IPv6", _may_bring_quote, _unless_quotes_tcp6, needs="nat"),

@@ -24,6 +24,8 @@ __all__ = ["has_solicitation", "is_lost", "loops", "microflow", "predict"]
 # ovn-trace does not know how long a packet is: to it none is larger than a gateway's MTU.
 _SMALL = 500
 _WORKED_OUT = {"len", "plen", "ihl", "dataofs", "chksum", "cksum"}
+_ANSWERS = re.compile(r"^\s*(icmp4|icmp6|tcp_reset|sctp_abort) {", re.MULTILINE)
+_ASKS = re.compile(r"^\s*(arp|nd_ns) {", re.MULTILINE)
 _OUTPUT = re.compile(r'output\("([^"]+)"\)')
 _PAYLOADS = {Raw, IP, IPv6, UDP, TCP, ICMP, ICMPv6EchoRequest, ARP, Ether}
 
@@ -31,13 +33,19 @@ _PAYLOADS = {Raw, IP, IPv6, UDP, TCP, ICMP, ICMPv6EchoRequest, ARP, Ether}
 def predict(central: Central, port: str, frame: bytes, plugged: Collection[str]) -> set[str] | None:
     """Return the ports that the frame of ``port`` goes to, None if that cannot be asked.
 
-    A process for each question: an ovn-trace that stays reads the database once.
+    A process for each question: an ovn-trace that stays reads the database once. Not believed is
+    that something answers what is no IP, or what a router holds until a neighbour has told its
+    address.
     """
     flow = microflow(port, frame)
     if flow is None:
         return None
     command = (*central.release.command, "ovn-trace", f"--db={central.sb}", "--minimal", flow)
-    return set(_OUTPUT.findall(run(*command))).intersection(plugged)
+    told = run(*command)
+    is_ip = not {IP, IPv6}.isdisjoint(Ether(frame).layers())
+    if _ANSWERS.search(told) and (_ASKS.search(told) or not is_ip):
+        return None
+    return set(_OUTPUT.findall(told)).intersection(plugged)
 
 
 def loops(central: Central, port: str, frame: bytes) -> bool:
