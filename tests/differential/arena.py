@@ -224,7 +224,9 @@ class Arena:
         seen = [*frames, *(frame for heard in outputs.values() for frame in heard)]
         fresh = {frame for frame in seen if _is_neighbour_message(frame)} - self._heard
         fresh |= self._new_stations
-        if fresh:
+        # What routers ask each other no machine hears.
+        is_held = not outputs and "asking routers" in self._mirror.circumstances()
+        if fresh or is_held:
             self._heard |= fresh
             if self.await_learning():
                 more, unlike_later = self._settle(number, frames)

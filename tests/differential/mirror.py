@@ -32,7 +32,7 @@ class Mirror:
         self._known: dict[str, Rows] = {table: {} for table in self._tables}
 
     def circumstances(self) -> list[str]:
-        """Return which of "conntrack", "nat" and "unknown addresses" play a part."""
+        """Return which of "conntrack", "nat", "unknown addresses", "asking routers" play a part."""
         found = []
         is_translated = self._known["NAT"] or self._known["Load_Balancer"]
         acls = self._known["ACL"].values()
@@ -43,6 +43,10 @@ class Mirror:
         ports = self._known["Logical_Switch_Port"].values()
         if any("unknown" in json.dumps(row["addresses"]) for row in ports):
             found.append("unknown addresses")
+        routers = self._known["Logical_Router"].values()
+        asks = '["dynamic_neigh_routers", "true"]'
+        if any(asks in json.dumps(row["options"]) for row in routers):
+            found.append("asking routers")
         return found
 
     def ports(self) -> set[str]:

@@ -171,7 +171,7 @@ class OddFrames:
         size, options = self._chance.choice(((0, 1), (0, 1), (2, 1), (1, 2)))
         option = b"\x01" + bytes([size]) + bytes.fromhex(host.mac.replace(":", ""))
         message = ICMPv6ND_NS(tgt=ip6) / Raw(option * options)
-        to = self._chance.choice(("ff02::1", f"ff02::1:ff00:{ip6.rsplit(':', 1)[1]}"))
+        to = self._chance.choice(("ff02::1", f"ff02::1:ff00:{ip6.rsplit(':', 1)[1] or '0'}"))
         packet = IPv6(src=host.ip6, dst=to, hlim=255) / message
         return (bytes(Ether(src=host.mac, dst="33:33:00:00:00:01") / packet),), "wrong nd option"
 
