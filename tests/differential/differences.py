@@ -116,7 +116,7 @@ def _without_source_port(frame: bytes, _sent: Sequence[bytes]) -> bytes:
     if frame[at - 2 : at] == b"\x08\x00":
         protocol, at = frame[at + 9 : at + 10], at + (frame[at] & 15) * 4
     elif frame[at - 2 : at] == b"\x86\xdd":
-        protocol, at = frame[at + 6 : at + 7], at + 40
+        protocol, at = _behind_options(frame, at)
     else:
         return frame
     sum_at = {b"\x06": at + 16, b"\x11": at + 6}.get(protocol)
@@ -192,12 +192,27 @@ def _is_ip6(frame: bytes) -> bool:
     return frame[at - 2 : at] == b"\x86\xdd"
 
 
-def _is_tcp6_at(frame: bytes, at: int) -> bool:
-    """Whether the IPv6 header there carries TCP, behind options or not."""
+def _behind_options(frame: bytes, at: int) -> tuple[bytes, int]:
+    """Protocol and place of what the IPv6 header there carries, behind options or not."""
     protocol, at = frame[at + 6 : at + 7], at + 40
     while protocol in {b"\x00", b"\x2b", b"\x3c"} and len(frame) > at + 1:
         protocol, at = frame[at : at + 1], at + 8 + frame[at + 1] * 8
-    return protocol == b"\x06"
+    return protocol, at
+
+
+def _is_tcp6_at(frame: bytes, at: int) -> bool:
+    return _behind_options(frame, at)[0] == b"\x06"
+
+
+def _is_request_to_group(frame: bytes) -> bool:
+    """Whether it is an ICMPv6 echo request in a frame to a group."""
+    protocol, at = _behind_options(frame, _network_at(frame))
+    is_request = protocol == b"\x3a" and frame[at : at + 1] == b"\x80"
+    return _is_ip6(frame) and is_request and bool(frame[0] & 1)
+
+
+def _unless_sent(frame: bytes, sent: Sequence[bytes]) -> bytes:
+    return b"" if frame in sent else frame
 
 
 def _quotes_tcp6(frame: bytes) -> bool:
@@ -248,6 +263,7 @@ DIFFERENCES = (
     Difference("too many lookups of connections", _has_source, _nothing, needs="given up"),
     Difference("TCP quoted over IPv6", _may_bring_quote, _unless_quotes_tcp6, needs="nat"),
     Difference("MTU told about UDP over IPv6", _is_ip6, _without_told_mtu, needs="nat"),
+    Difference("copies of a request to a group", _is_request_to_group, _unless_sent),
     Difference("fragments in conntrack", _is_fragment, _nothing, needs="conntrack"),
     Difference("answer to a new station", _has_source, _unless_back, needs="new station"),
 )

@@ -34,8 +34,8 @@ def predict(central: Central, port: str, frame: bytes, plugged: Collection[str])
     """Return the ports that the frame of ``port`` goes to, None if that cannot be asked.
 
     A process for each question: an ovn-trace that stays reads the database once. Not believed is
-    that something answers what is no IP, or what a router holds until a neighbour has told its
-    address.
+    that something answers what is no IP, what goes to a group, or what a router holds until a
+    neighbour has told its address.
     """
     flow = microflow(port, frame)
     if flow is None:
@@ -43,7 +43,7 @@ def predict(central: Central, port: str, frame: bytes, plugged: Collection[str])
     command = (*central.release.command, "ovn-trace", f"--db={central.sb}", "--minimal", flow)
     told = run(*command)
     is_ip = not {IP, IPv6}.isdisjoint(Ether(frame).layers())
-    if _ANSWERS.search(told) and (_ASKS.search(told) or not is_ip):
+    if _ANSWERS.search(told) and (_ASKS.search(told) or not is_ip or frame[0] & 1):
         return None
     return set(_OUTPUT.findall(told)).intersection(plugged)
 
