@@ -34,18 +34,24 @@ def predict(central: Central, port: str, frame: bytes, plugged: Collection[str])
     """Return the ports that the frame of ``port`` goes to, None if that cannot be asked.
 
     A process for each question: an ovn-trace that stays reads the database once. Not believed is
-    that something answers what is no IP, what goes to a group, or what a router holds until a
-    neighbour has told its address.
+    that something answers what is never answered, or what a router holds until a neighbour has told
+    its address.
     """
     flow = microflow(port, frame)
     if flow is None:
         return None
     command = (*central.release.command, "ovn-trace", f"--db={central.sb}", "--minimal", flow)
     told = run(*command)
-    is_ip = not {IP, IPv6}.isdisjoint(Ether(frame).layers())
-    if _ANSWERS.search(told) and (_ASKS.search(told) or not is_ip or frame[0] & 1):
+    if _ANSWERS.search(told) and (_ASKS.search(told) or not _may_be_answered(frame)):
         return None
     return set(_OUTPUT.findall(told)).intersection(plugged)
+
+
+def _may_be_answered(frame: bytes) -> bool:
+    """Whether it is IP for a single machine, and no TCP reset."""
+    packet = Ether(frame)
+    is_reset = TCP in packet and "R" in packet[TCP].flags
+    return (IP in packet or IPv6 in packet) and not is_reset and not frame[0] & 1
 
 
 def loops(central: Central, port: str, frame: bytes) -> bool:
