@@ -13,6 +13,7 @@ bounded number of times, and no message waits for the next one.
 
 import json
 import re
+from itertools import accumulate
 
 __all__ = ["MalformedMessageError", "MessageReader"]
 
@@ -21,6 +22,8 @@ _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NO_BRACES = bytes(set(range(256)) - set(b"{}"))
+# 1 for the byte of an opening brace, -1 for that of a closing one.
+_STEP = ((ord("{") + ord("}")) // 2).__sub__
 
 
 class MalformedMessageError(ValueError):
@@ -95,10 +98,9 @@ class MessageReader:
             bare = bare[:quote]
             self._in_string = True
             self._end_of_string(unfinished, 0)
-        braces = bare.translate(None, _NO_BRACES)
-        while b"{}" in braces:
-            braces = braces.replace(b"{}", b"")
-        return braces.count(b"}"), braces.count(b"{")
+        depths = list(accumulate(map(_STEP, bare.translate(None, _NO_BRACES)), initial=0))
+        ends = -min(depths)
+        return ends, depths[-1] + ends
 
     def _end_of_string(self, data: bytes, start: int) -> int:
         """Return the index after the string that ``data`` continues; note whether it goes on."""

@@ -72,7 +72,16 @@ def _read(stream: bytes) -> object:
 
 
 @pytest.mark.parametrize(
-    "stream", [b"garbage", b"}", b'{"a":}', b'["a"]', b'{"a":"\xff"}', b"[" * 100_000 + b"{}"]
+    "stream",
+    [
+        b"garbage",
+        b"}",
+        b'{"a":}',
+        b'["a"]',
+        b'{"a":"\xff"}',
+        b"[" * 100_000 + b"{}",
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    ],
 )
 def test_malformed_stream_is_refused(stream: bytes) -> None:
     """What is no sequence of objects ends in the named error, not in endless waiting."""
