@@ -23,7 +23,8 @@ from iovisor_ovn.ovsdb import Database, RowChange
 from iovisor_ovn.vswitch import LocalInterface
 from support.central import Release
 
-__all__ = ["FakePipeline", "FakeSwitch", "Rig", "Servers", "ended", "interface", "stop_process"]
+__all__ = ["FakePipeline", "FakeSwitch", "Rig", "Servers", "ended", "interface", "run_until",
+           "stop_process"]  # fmt: skip
 
 _SCHEMAS = {
     "nb": "/usr/share/ovn/ovn-nb.ovsschema",
@@ -49,6 +50,22 @@ def stop_process(pid: int, number: int = signal.SIGTERM) -> None:
     """End a process, if there is one, and wait until it is gone."""
     with suppress(ProcessLookupError), ended(pid):
         os.kill(pid, number)
+
+
+def run_until(database: Database, holds: Callable[[], bool]) -> list[RowChange]:
+    """Run the database until the condition holds; return what changed meanwhile."""
+    changes: list[RowChange] = []
+    deadline = time.monotonic() + _DEADLINE_S
+    while True:
+        database.run()
+        changes += database.changes()
+        if holds():
+            return changes
+        assert time.monotonic() < deadline, "condition never held"
+        poller = ovs.poller.Poller()
+        database.wait(poller)
+        poller.timer_wait(100)
+        poller.block()
 
 
 class Servers:

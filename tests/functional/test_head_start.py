@@ -2,14 +2,12 @@
 """What is asked of the databases while something else is loading."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import ovs.poller
 import pytest
 
-from functional.agent_rig import Servers
+from functional.agent_rig import Servers, run_until
 from iovisor_ovn.agent.head_start import HeadStart
 from iovisor_ovn.mainlogic.controller import LOCAL_COLUMNS, LOCAL_LOCK, SOUTHBOUND_COLUMNS
 from iovisor_ovn.ovsdb import Database
@@ -96,7 +94,7 @@ def test_what_is_raised_is_raised(bench: _Bench) -> None:
 def test_nothing_is_asked_for_another_agents_bridge(bench: _Bench, servers: Servers) -> None:
     """Whose local database another agent serves has no business with the Southbound one."""
     other = Database(servers.remote("ovs"), "Open_vSwitch", LOCAL_COLUMNS, lock=LOCAL_LOCK)
-    _until(other, lambda: other.ever_connected and other.is_ours)
+    run_until(other, lambda: other.ever_connected and other.is_ours)
     is_told = threading.Event()
     run = bench.local.run
 
@@ -110,14 +108,3 @@ def test_nothing_is_asked_for_another_agents_bridge(bench: _Bench, servers: Serv
     assert bench.head_start.during(lambda: is_told.wait(_LIMIT_S))
     assert bench.opened == []
     other.close()
-
-
-def _until(database: Database, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _LIMIT_S
-    while not holds():
-        assert time.monotonic() < deadline, "condition never held"
-        poller = ovs.poller.Poller()
-        database.run()
-        database.wait(poller)
-        poller.timer_wait(100)
-        poller.block()

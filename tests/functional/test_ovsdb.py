@@ -3,14 +3,12 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import ovs.poller
 import pytest
 
-from functional.agent_rig import Servers
+from functional.agent_rig import Servers, run_until
 from iovisor_ovn.ovsdb import Database, RowChange
 from support.central import Release
 
@@ -50,22 +48,6 @@ def _quiet(directory: Path, release: Release) -> Servers:
     return servers
 
 
-def _until(database: Database, holds: Callable[[], bool]) -> list[RowChange]:
-    """Run the database until the condition holds; return what changed meanwhile."""
-    changes: list[RowChange] = []
-    deadline = time.monotonic() + 20
-    while True:
-        database.run()
-        changes += database.changes()
-        if holds():
-            return changes
-        assert time.monotonic() < deadline, "condition never held"
-        poller = ovs.poller.Poller()
-        database.wait(poller)
-        poller.timer_wait(100)
-        poller.block()
-
-
 def _names(database: Database) -> set[str]:
     return {row.name for row in database.tables["Address_Set"].rows.values()}
 
@@ -83,18 +65,18 @@ def test_changes_name_kind_and_columns(connect: Connect, servers: Servers) -> No
     """Insert, update and delete are told once, an update with its columns."""
     _add(servers, "a", "b")
     database = connect(servers.remote("sb"))
-    first = _until(database, lambda: database.ever_connected)
+    first = run_until(database, lambda: database.ever_connected)
     assert _told(first) == [("insert", "a", frozenset()), ("insert", "b", frozenset())]
     servers.sb("set", "address_set", "a", "addresses=10.0.0.2")
     servers.sb("destroy", "address_set", "b")
-    then = _until(database, lambda: _names(database) == {"a"})
+    then = run_until(database, lambda: _names(database) == {"a"})
     assert _told(then) == [("delete", "b", frozenset()), ("update", "a", frozenset({"addresses"}))]
 
 
 def test_what_the_schema_lacks_is_absent(connect: Connect, servers: Servers) -> None:
     """Tables and columns of later releases are no error."""
     database = connect(servers.remote("sb"))
-    _until(database, lambda: database.ever_connected)
+    run_until(database, lambda: database.ever_connected)
     assert set(database.tables) == {"Address_Set"}
     assert set(database.tables["Address_Set"].columns) == {"name", "addresses"}
 
@@ -103,14 +85,14 @@ def test_reload_tells_differences_only(connect: Connect, servers: Servers) -> No
     """After the server was away only what became different meanwhile is a change."""
     _add(servers, "same", "gone", "other")
     database = connect(servers.remote("sb"))
-    _until(database, lambda: database.connected)
+    run_until(database, lambda: database.connected)
     servers.stop("sb")
-    _until(database, lambda: not database.connected)
+    run_until(database, lambda: not database.connected)
     assert _names(database) == {"same", "gone", "other"}
     servers.start("sb")
     servers.sb("destroy", "address_set", "gone", "--", "set", "address_set", "other",
                "addresses=10.0.0.9", "--", "create", "address_set", "name=new")  # fmt: skip
-    told = _until(database, lambda: database.connected and "new" in _names(database))
+    told = run_until(database, lambda: database.connected and "new" in _names(database))
     assert _told(told) == [
         ("delete", "gone", frozenset()),
         ("insert", "new", frozenset()),
@@ -123,9 +105,9 @@ def test_condition_limits_the_rows(connect: Connect, servers: Servers) -> None:
     _add(servers, "a", "b")
     database = connect(servers.remote("sb"))
     database.set_condition("Address_Set", [["name", "==", "a"]])
-    _until(database, lambda: database.connected and _names(database) == {"a"})
+    run_until(database, lambda: database.connected and _names(database) == {"a"})
     database.set_condition("Address_Set", [True])
-    _until(database, lambda: _names(database) == {"a", "b"})
+    run_until(database, lambda: _names(database) == {"a", "b"})
 
 
 def test_lean_rows_are_followed(servers: Servers) -> None:
@@ -138,7 +120,7 @@ def test_lean_rows_are_followed(servers: Servers) -> None:
             "create", "logical_flow", "logical_datapath=@d", "pipeline=egress", "table_id=0",
             "priority=5", "match=a", "actions=b",
         ).split()[1]  # fmt: skip
-        (came,) = _until(database, lambda: database.ever_connected)
+        (came,) = run_until(database, lambda: database.ever_connected)
         (datapath,) = came.row.logical_datapath
         assert (came.kind, came.row.match, came.row.pipeline) == ("insert", "a", "egress")
         assert str(datapath) in servers.sb("--columns=_uuid", "list", "datapath_binding")
@@ -146,23 +128,23 @@ def test_lean_rows_are_followed(servers: Servers) -> None:
         servers.sb("set", "logical_flow", flow, "priority=6", "--",
                    "clear", "logical_flow", flow, "logical_datapath")  # fmt: skip
         rows = database.tables["Logical_Flow"].rows
-        (changed,) = _until(database, lambda: any(row.priority == 6 for row in rows.values()))
+        (changed,) = run_until(database, lambda: any(row.priority == 6 for row in rows.values()))
         assert changed.columns == {"priority", "logical_datapath"}
         assert changed.row.logical_datapath == []
         assert (came.row.priority, changed.row.match) == (5, "a")
 
         servers.stop("sb")
-        _until(database, lambda: not database.connected)
+        run_until(database, lambda: not database.connected)
         servers.start("sb")
         servers.sb("set", "logical_flow", flow, "match=c", f"logical_datapath={datapath}")
-        (told,) = _until(
+        (told,) = run_until(
             database,
             lambda: database.connected and any(row.match == "c" for row in rows.values()),
         )
         assert (told.kind, told.row.match, told.row.actions) == ("update", "c", "b")
 
         servers.sb("destroy", "logical_flow", flow)
-        (gone,) = _until(database, lambda: not rows)
+        (gone,) = run_until(database, lambda: not rows)
         assert (gone.kind, gone.row.match) == ("delete", "c")
     finally:
         database.close()
@@ -172,11 +154,11 @@ def test_transaction_is_not_waited_for(connect: Connect, servers: Servers) -> No
     """`busy` lasts until the answer has come; then the row is there."""
     database = connect(servers.remote("sb"))
     assert database.busy
-    _until(database, lambda: not database.busy)
+    run_until(database, lambda: not database.busy)
     with database.transaction() as transaction:
         transaction.insert(database.tables["Address_Set"]).name = "mine"
     assert database.busy
-    _until(database, lambda: not database.busy)
+    run_until(database, lambda: not database.busy)
     assert _names(database) == {"mine"}
 
 
@@ -184,14 +166,14 @@ def test_refusal_is_named_and_pauses(connect: Connect, servers: Servers) -> None
     """A refused transaction leaves its reason, and no other begins for a while."""
     _add(servers, "a")
     database = connect(servers.remote("sb"))
-    _until(database, lambda: not database.busy)
+    run_until(database, lambda: not database.busy)
     with database.transaction() as transaction:
         transaction.insert(database.tables["Address_Set"]).name = "a"
-    _until(database, lambda: database.last_error is not None)
+    run_until(database, lambda: database.last_error is not None)
     assert "constraint violation" in str(database.last_error)
     assert not database.read_only
     assert database.busy
-    _until(database, lambda: not database.busy)
+    run_until(database, lambda: not database.busy)
 
 
 def test_read_only_server_is_told_apart(connect: Connect, servers: Servers) -> None:
@@ -215,14 +197,14 @@ def test_read_only_server_is_told_apart(connect: Connect, servers: Servers) -> N
         ["ovsdb-client", "transact", servers.remote("sb"), json.dumps(operations)], check=True
     )
     database = connect(remote)
-    _until(database, lambda: not database.busy)
+    run_until(database, lambda: not database.busy)
     assert _names(database) == {"a"}
     with database.transaction() as transaction:
         transaction.insert(database.tables["Address_Set"]).name = "b"
-    _until(database, lambda: database.last_error is not None)
+    run_until(database, lambda: database.last_error is not None)
     assert database.read_only
     _add(servers, "c")
-    _until(database, lambda: _names(database) == {"a", "c"})
+    run_until(database, lambda: _names(database) == {"a", "c"})
 
 
 def test_another_remote_is_followed(
@@ -236,9 +218,9 @@ def test_another_remote_is_followed(
     try:
         _add(second, "b")
         database = connect(servers.remote("sb"))
-        _until(database, lambda: database.connected)
+        run_until(database, lambda: database.connected)
         database.set_remote(second.remote("sb"))
-        told = _until(database, lambda: database.connected and _names(database) == {"b"})
+        told = run_until(database, lambda: database.connected and _names(database) == {"b"})
         assert [one[:2] for one in _told(told)] == [("delete", "a"), ("insert", "b")]
     finally:
         second.close()
