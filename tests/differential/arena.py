@@ -60,6 +60,7 @@ class Arena:
     def __init__(self, directory: Path, release: Release) -> None:
         """Start both sides."""
         self._pool = ThreadPoolExecutor(2)
+        self._release = release.name
         #: Whether gateway routers may be joined directly to others.
         self.joins_gateways = release != INSTALLED
 
@@ -259,7 +260,7 @@ class Arena:
     def _explain(
         self, frames: Sequence[bytes], ours: Outputs, theirs: Outputs
     ) -> differences.Difference | None:
-        circumstances = set(self._mirror.circumstances())
+        circumstances = {*self._mirror.circumstances(), self._release}
         if self._new_stations:
             circumstances.add("new station")
         known = differences.explain(frames, ours, theirs, circumstances)

@@ -25,8 +25,8 @@ class Difference:
     "conntrack" (the topology tracks connections), "nat" (it translates), "new station" (a sender is
     not learned yet), "loop" (routers hand the packet to each other), "given up" (OVS counted a
     packet that came round too often), "learned" (in a topology that translates, routers have
-    learned a neighbour meanwhile).  ``lasts``: from there on the two sides know other
-    connections or neighbours, and what follows cannot be compared.
+    learned a neighbour meanwhile), or the release of OVN.  ``lasts``: from there on the two sides
+    know other connections or neighbours, and what follows cannot be compared.
     """
 
     name: str
@@ -263,7 +263,7 @@ DIFFERENCES = (
     Difference("too many lookups of connections", _has_source, _nothing, needs="given up"),
     Difference("TCP quoted over IPv6", _may_bring_quote, _unless_quotes_tcp6, needs="nat"),
     Difference("MTU told about UDP over IPv6", _is_ip6, _without_told_mtu, needs="nat"),
-    Difference("copies of a request to a group", _is_request_to_group, _unless_sent),
+    Difference("copies of a request to a group", _is_request_to_group, _unless_sent, needs="25.03"),
     Difference("fragments in conntrack", _is_fragment, _nothing, needs="conntrack"),
     Difference("answer to a new station", _has_source, _unless_back, needs="new station"),
 )
